@@ -1,0 +1,61 @@
+# Everything that is made goes to .venv and to WSGIAPP_HOME (var/ by default).
+
+SHELL := /bin/bash
+PYTHON ?= python3
+export WSGIAPP_HOME ?= $(CURDIR)/var
+# Libraries that keep files in the home folder keep them here.
+export KERAS_HOME := $(WSGIAPP_HOME)/cache/keras
+export PIP_NO_CACHE_DIR := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BIN := .venv/bin
+MODELS = "$(WSGIAPP_HOME)/models"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup models up down status restart logs test lint clean
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/installed ## make the virtual environment, install Nginx where it is missing
+
+.venv/installed: setup.py scripts/setup.sh
+	@PYTHON=$(PYTHON) scripts/setup.sh .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@PYTHON=$(PYTHON) scripts/setup.sh '.[dev]'
+	@touch $@
+
+models: .venv/installed ## train the demo models, where they are missing
+	@test -e $(MODELS)/lstm/1/saved_model.pb || $(BIN)/python scripts/train_lstm.py --out $(MODELS)/lstm/1
+	@test -e $(MODELS)/cv_sod/1/saved_model.pb || $(BIN)/python scripts/build_cv_sod.py --out $(MODELS)/cv_sod/1
+
+up: models ## set up and start everything, show real predictions
+	@$(BIN)/wsgiapp up
+	@$(BIN)/python scripts/demo.py
+
+down: .venv/installed ## stop everything, drained
+	@$(BIN)/wsgiapp down
+
+status: .venv/installed ## show each process
+	@$(BIN)/wsgiapp status
+
+restart: .venv/installed ## restart the workers one by one, without losing a request
+	@$(BIN)/wsgiapp restart
+
+logs: .venv/installed ## follow all logs
+	@$(BIN)/wsgiapp logs
+
+test: models .venv/installed-dev ## run all tests
+	@$(BIN)/python -m pytest
+
+lint: .venv/installed-dev ## check format, style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+clean: ## stop everything and remove all that was made here
+	@test ! -x $(BIN)/wsgiapp || $(BIN)/wsgiapp down
+	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache "$(WSGIAPP_HOME)"
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

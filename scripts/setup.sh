@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Make .venv with this package in it, and install Nginx with apt where it is missing.
+# Usage: scripts/setup.sh REQUIREMENT   (what pip installs: "." or ".[dev]")
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+
+say() { printf '==> %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# Run apt as root, with sudo where that works.
+apt_install() {
+    local apt=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get) # RUNLEVEL=1: do not start the system's own Nginx
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null && sudo -v || return 1
+        apt=(sudo "${apt[@]}")
+    fi
+    command -v apt-get >/dev/null || return 1
+    "${apt[@]}" update -qq && "${apt[@]}" install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+command -v "$python" >/dev/null || fail "$python is missing; install Python 3.11 or later"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$("$python" --version) is too old; Python 3.11 or later is needed (PYTHON=... names another one)"
+
+if [ ! -x .venv/bin/pip ]; then
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        say "installing python3-venv"
+        apt_install python3-venv || fail "python3-venv is missing; as root: apt-get install python3-venv"
+    fi
+    say "making the virtual environment .venv"
+    rm -rf .venv
+    "$python" -m venv .venv
+fi
+
+say "installing $1 (TensorFlow alone is some 600 MB; this takes a minute or two)"
+.venv/bin/pip install --quiet --editable "$1" || fail "pip could not install what setup.py names"
+
+if ! PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; then
+    say "installing Nginx"
+    apt_install nginx || say "Nginx is missing; as root: apt-get install nginx. Until then the workers serve clients themselves."
+fi

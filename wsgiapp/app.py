@@ -1,0 +1,103 @@
+"""The WSGI application: the URL map, dispatching, and the wiring of all objects."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Response
+
+from wsgiapp import settings as settings_module
+from wsgiapp.backend import ModelServer
+from wsgiapp.dataplane import DataPlane
+from wsgiapp.http import Request, problem_of
+from wsgiapp.middleware import WSGIApplication, answer_request_id, log_access
+from wsgiapp.settings import Settings
+from wsgiapp.views import health, models, predict
+
+log = logging.getLogger(__name__)
+
+
+def url_map(default_model: str) -> Map:
+    """All that is served. An endpoint is a view; it is called with the request and the data plane."""
+    return Map(
+        [
+            Rule("/", endpoint=models.index, methods=["GET"]),
+            Rule("/healthz", endpoint=health.healthz, methods=["GET"]),
+            Rule("/readyz", endpoint=health.readyz, methods=["GET"]),
+            Rule("/predict", endpoint=predict.predict, methods=["GET", "POST"], defaults={"model": default_model}),
+            Rule("/<model>/predict", endpoint=predict.predict, methods=["GET", "POST"]),
+        ],
+        redirect_defaults=False,
+        merge_slashes=False,
+    )
+
+
+class Application:
+    """The WSGI application over one data plane."""
+
+    def __init__(self, settings: Settings, dataplane: DataPlane) -> None:
+        self.dataplane = dataplane
+        self._url_map = url_map(settings.default_model)
+        self._max_body = settings.limits.body_bytes
+        #: What middleware wraps, so that the application object itself stays within reach.
+        self.wsgi_app: WSGIApplication = self._respond
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return self.wsgi_app(environ, start_response)
+
+    def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ)
+        request.max_content_length = request.max_form_memory_size = self._max_body
+        try:
+            response = self.dispatch_request(request)
+        except Exception as exc:
+            response = problem_of(exc, request.id)
+            request.note(error=_reason(exc))
+            if response.status_code == 500:
+                log.exception("request %s failed", request.id)
+        return response(environ, start_response)
+
+    def dispatch_request(self, request: Request) -> Response:
+        """The view's answer; raises what the view raises."""
+        adapter = self._url_map.bind_to_environ(request.environ)
+        try:
+            view, arguments = adapter.match()
+        except NotFound as exc:
+            raise NotFound(f"nothing is served at {request.path}; / lists what is") from exc
+        response: Response = view(request, self.dataplane, **arguments)
+        return response
+
+    def close(self) -> None:
+        """Give up the channel to the model server."""
+        self.dataplane.close()
+
+
+def create_app(settings: Settings) -> Application:
+    """Wire everything. The channel is made here, so call it in the process that serves, after any fork."""
+    backend = ModelServer(
+        settings.backend.address,
+        connect_seconds=settings.backend.connect_seconds,
+        message_bytes=settings.backend.message_bytes,
+    )
+    app = Application(settings, DataPlane(settings, backend))
+    for wrap in (answer_request_id, log_access) if settings.log.access else (answer_request_id,):
+        app.wsgi_app = wrap(app.wsgi_app)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """`wsgiapp.app:application`, for any WSGI server: made, and warmed, when it is first asked for."""
+    if name != "application":
+        raise AttributeError(name)
+    app = create_app(settings_module.load())
+    app.dataplane.warm_up()
+    globals()["application"] = app
+    return app
+
+
+def _reason(exc: Exception) -> str:
+    """What the log says of an error: the cause's words too, which the client was spared."""
+    details = getattr(exc.__cause__, "details", None)
+    return f"{exc} ({details()})" if callable(details) else str(exc)

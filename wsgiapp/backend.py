@@ -1,0 +1,192 @@
+"""`ModelServer`: TensorFlow Serving over one long-lived gRPC channel.
+
+The channel is shared by all greenlets of a worker. gRPC runs it on native threads, which the worker leaves unpatched
+(see `worker`): a finished call is put on a queue there, and an async watcher, the one thing of libev that may be
+touched from another thread, wakes the loop, which wakes the greenlet that waits.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import gevent
+import grpc
+import numpy as np
+from gevent.event import AsyncResult
+from gevent.hub import Hub, get_hub
+
+from wsgiapp import errors
+from wsgiapp.codec import decode_tensor, encode_tensor
+from wsgiapp.protos import (
+    GetModelStatusRequest,
+    ModelServiceStub,
+    ModelSpec,
+    ModelVersionStatus,
+    PredictionServiceStub,
+    PredictRequest,
+)
+
+ERRORS: Mapping[grpc.StatusCode, type[errors.RequestError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgument,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.InvalidArgument,
+    grpc.StatusCode.OUT_OF_RANGE: errors.InvalidArgument,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: errors.Conflict,
+    grpc.StatusCode.ABORTED: errors.Conflict,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ResourceExhausted,
+    grpc.StatusCode.CANCELLED: errors.Cancelled,
+    grpc.StatusCode.UNKNOWN: errors.InternalError,
+    grpc.StatusCode.INTERNAL: errors.InternalError,
+    grpc.StatusCode.DATA_LOSS: errors.InternalError,
+    grpc.StatusCode.UNIMPLEMENTED: errors.Unimplemented,
+    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+}
+
+# Here gRPC speaks of its own addresses and timers, which is for the log; elsewhere the model server's words are kept.
+TEXTS: Mapping[grpc.StatusCode, str] = {
+    grpc.StatusCode.UNAVAILABLE: "the model server cannot be reached now",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "the model server did not answer before the deadline",
+}
+
+# The connection was lost under a call, or is being made again: one more try, this much later, is usually enough.
+# Both calls made here only read, so that a second try can do no harm.
+RETRY_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to call: a model, and its version or label (the newest version where neither is set)."""
+
+    model: str
+    signature: str = "serving_default"
+    version: int | None = None
+    label: str = ""
+
+    def spec(self) -> ModelSpec:
+        """As TF Serving's message."""
+        spec = ModelSpec(name=self.model, signature_name=self.signature)
+        if self.version is not None:
+            spec.version.value = self.version
+        elif self.label:
+            spec.version_label = self.label
+        return spec
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn a gRPC error into one of `errors`, keeping the model server's own words."""
+    try:
+        yield
+    except grpc.RpcError as exc:
+        code, details = exc.code(), exc.details()
+        raise ERRORS[code](TEXTS.get(code) or details or code.name) from exc
+    except grpc.FutureCancelledError as exc:
+        raise errors.Cancelled("the call was given up") from exc
+
+
+class ModelServer:
+    """A client of PredictionService and ModelService at `address` (host:port)."""
+
+    def __init__(self, address: str, *, connect_seconds: float, message_bytes: int) -> None:
+        self.address = address
+        milliseconds = int(connect_seconds * 1000)
+        self._channel = grpc.insecure_channel(
+            address,
+            options=[
+                # gRPC's defaults wait up to two minutes before they look whether a lost server is back.
+                ("grpc.initial_reconnect_backoff_ms", min(100, milliseconds)),
+                ("grpc.min_reconnect_backoff_ms", milliseconds),
+                ("grpc.max_reconnect_backoff_ms", milliseconds),
+                ("grpc.max_send_message_length", message_bytes),
+                ("grpc.max_receive_message_length", message_bytes),
+                ("grpc.enable_http_proxy", 0),
+            ],
+        )
+        predictions = PredictionServiceStub(self._channel)
+        models = ModelServiceStub(self._channel)
+        self._predict = predictions.Predict
+        self._get_model_status = models.GetModelStatus
+        self._completions: WeakKeyDictionary[Hub, _Completions] = WeakKeyDictionary()
+
+    def predict(
+        self, target: Target, inputs: Mapping[str, np.ndarray], deadline: float
+    ) -> tuple[dict[str, np.ndarray], int]:
+        """The outputs by name, and the version that answered. `deadline` is a point of `time.monotonic()`.
+
+        Raises one of `errors.RequestError`.
+        """
+        request = PredictRequest(model_spec=target.spec())
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(encode_tensor(array))
+        response = self._call(self._predict, request, deadline)
+        outputs = {name: decode_tensor(tensor) for name, tensor in response.outputs.items()}
+        return outputs, response.model_spec.version.value
+
+    def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]:
+        """The states of the target's versions; of one where it names a version or a label.
+
+        Raises one of `errors.RequestError`.
+        """
+        request = GetModelStatusRequest(model_spec=target.spec())
+        return list(self._call(self._get_model_status, request, deadline).model_version_status)
+
+    def close(self) -> None:
+        """Close the channel; calls in flight end as `Cancelled`."""
+        self._channel.close()
+
+    def _call(self, method: Callable[..., Any], request: Any, deadline: float) -> Any:
+        with translated_errors():
+            try:
+                return self._call_once(method, request, deadline)
+            except grpc.RpcError as exc:
+                lost = exc.code() is grpc.StatusCode.UNAVAILABLE
+                if not lost or deadline - time.monotonic() < 2 * RETRY_PAUSE_SECONDS:
+                    raise
+            gevent.sleep(RETRY_PAUSE_SECONDS)
+            return self._call_once(method, request, deadline)
+
+    def _call_once(self, method: Callable[..., Any], request: Any, deadline: float) -> Any:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise errors.DeadlineExceeded("the deadline passed before the model server could be called")
+        hub = get_hub()
+        completions = self._completions.get(hub)
+        if completions is None:
+            completions = self._completions[hub] = _Completions(hub)
+        return completions.wait(method.future(request, timeout=remaining))
+
+
+class _Completions:
+    """Hands calls that end on gRPC's threads over to the greenlets of one hub that wait for them."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._ended: deque[tuple[AsyncResult, grpc.Future]] = deque()
+        self._watcher = hub.loop.async_()
+        self._watcher.start(self._deliver)
+
+    def wait(self, call: grpc.Future) -> Any:
+        """The call's response; raises what it raised. A greenlet that is killed meanwhile cancels its call."""
+        ended: AsyncResult = AsyncResult()
+        call.add_done_callback(lambda call: self._hand_over(ended, call))
+        try:
+            ended.get()
+        except BaseException:
+            call.cancel()
+            raise
+        return call.result()
+
+    def _hand_over(self, ended: AsyncResult, call: grpc.Future) -> None:
+        self._ended.append((ended, call))
+        self._watcher.send()
+
+    def _deliver(self) -> None:
+        while self._ended:
+            ended, call = self._ended.popleft()
+            ended.set(call)

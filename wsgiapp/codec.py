@@ -1,0 +1,117 @@
+"""numpy arrays <-> `TensorProto`, both encodings of it.
+
+TF Serving answers numbers in `float_val`, `int64_val`, ... or in `tensor_content`, depending on how it was started
+(`--enable_serialization_as_tensor_content`); the layout is that of `tensorflow/core/framework/tensor.proto`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from wsgiapp.errors import InternalError
+from wsgiapp.protos import TensorProto, types_pb2
+
+# DT_* -> numpy dtype. Strings are bytes in object arrays, as TensorFlow itself gives them.
+NUMPY_TYPES: Mapping[int, np.dtype[Any]] = {
+    types_pb2.DT_FLOAT: np.dtype(np.float32),
+    types_pb2.DT_DOUBLE: np.dtype(np.float64),
+    types_pb2.DT_HALF: np.dtype(np.float16),
+    types_pb2.DT_INT8: np.dtype(np.int8),
+    types_pb2.DT_INT16: np.dtype(np.int16),
+    types_pb2.DT_INT32: np.dtype(np.int32),
+    types_pb2.DT_INT64: np.dtype(np.int64),
+    types_pb2.DT_UINT8: np.dtype(np.uint8),
+    types_pb2.DT_UINT16: np.dtype(np.uint16),
+    types_pb2.DT_UINT32: np.dtype(np.uint32),
+    types_pb2.DT_UINT64: np.dtype(np.uint64),
+    types_pb2.DT_BOOL: np.dtype(np.bool_),
+    types_pb2.DT_COMPLEX64: np.dtype(np.complex64),
+    types_pb2.DT_COMPLEX128: np.dtype(np.complex128),
+    types_pb2.DT_STRING: np.dtype(object),
+}
+TENSORFLOW_TYPES: Mapping[np.dtype[Any], int] = {dtype: enum for enum, dtype in NUMPY_TYPES.items()}
+
+VALUE_FIELDS: Mapping[int, str] = {
+    types_pb2.DT_FLOAT: "float_val",
+    types_pb2.DT_DOUBLE: "double_val",
+    types_pb2.DT_HALF: "half_val",
+    types_pb2.DT_INT8: "int_val",
+    types_pb2.DT_INT16: "int_val",
+    types_pb2.DT_INT32: "int_val",
+    types_pb2.DT_INT64: "int64_val",
+    types_pb2.DT_UINT8: "int_val",
+    types_pb2.DT_UINT16: "int_val",
+    types_pb2.DT_UINT32: "uint32_val",
+    types_pb2.DT_UINT64: "uint64_val",
+    types_pb2.DT_BOOL: "bool_val",
+    types_pb2.DT_COMPLEX64: "scomplex_val",
+    types_pb2.DT_COMPLEX128: "dcomplex_val",
+    types_pb2.DT_STRING: "string_val",
+}
+
+
+def encode_tensor(array: np.ndarray, *, as_content: bool = True) -> TensorProto:
+    """An array of any shape as a `TensorProto`.
+
+    Object arrays must hold bytes and become DT_STRING. Numbers go to `tensor_content`, which is one copy, or, without
+    `as_content`, to the typed `*_val` field. Raises `InternalError` for a dtype TensorFlow has no name for.
+    """
+    dtype = TENSORFLOW_TYPES.get(array.dtype)
+    if dtype is None:
+        raise InternalError(f"no tensor type for a numpy array of {array.dtype}")
+    tensor = TensorProto(dtype=dtype)
+    dims = tensor.tensor_shape.dim
+    for size in array.shape:
+        dims.add(size=size)
+    if dtype == types_pb2.DT_STRING:
+        tensor.string_val.extend(array.ravel().tolist())
+    elif as_content:
+        tensor.tensor_content = array.tobytes()
+    else:
+        getattr(tensor, VALUE_FIELDS[dtype]).extend(_as_values(array, dtype))
+    return tensor
+
+
+def decode_tensor(tensor: TensorProto) -> np.ndarray:
+    """The array of a `TensorProto`; it may be read-only, because it shares the message's memory.
+
+    A `*_val` field shorter than the shape repeats its last value, as TensorFlow reads it. Raises `InternalError` for
+    an unknown dtype, or when values and shape disagree.
+    """
+    dtype = NUMPY_TYPES.get(tensor.dtype)
+    if dtype is None:
+        raise InternalError(f"cannot read a tensor of type {types_pb2.DataType.Name(tensor.dtype)}")
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    size = math.prod(shape)
+    if tensor.tensor_content:
+        flat = np.frombuffer(tensor.tensor_content, dtype)
+    else:
+        flat = _from_values(getattr(tensor, VALUE_FIELDS[tensor.dtype]), tensor.dtype, dtype)
+        if 0 < flat.size < size:
+            flat = np.concatenate([flat, np.repeat(flat[-1:], size - flat.size)])
+    if flat.size != size:
+        raise InternalError(f"a tensor of shape {list(shape)} came with {flat.size} values")
+    return flat.reshape(shape)
+
+
+def _as_values(array: np.ndarray, dtype: int) -> list[Any]:
+    if dtype == types_pb2.DT_HALF:  # half_val holds the bit patterns
+        array = array.view(np.uint16)
+    elif dtype in (types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128):  # real and imaginary parts in turn
+        array = np.ascontiguousarray(array).reshape(-1).view(array.real.dtype)
+    return array.ravel().tolist()
+
+
+def _from_values(values: Any, enum: int, dtype: np.dtype[Any]) -> np.ndarray:
+    if enum == types_pb2.DT_STRING:
+        flat = np.empty(len(values), dtype=object)
+        flat[:] = values
+        return flat
+    if enum == types_pb2.DT_HALF:
+        return np.fromiter(values, np.uint16, len(values)).view(np.float16)
+    if enum in (types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128):
+        part = np.dtype(np.float32 if enum == types_pb2.DT_COMPLEX64 else np.float64)
+        return np.fromiter(values, part, len(values)).view(dtype)
+    return np.fromiter(values, dtype, len(values))

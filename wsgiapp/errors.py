@@ -1,0 +1,103 @@
+"""The exceptions of the package. They know neither HTTP nor gRPC: `http` and `backend` hold the tables.
+
+    WsgiappError
+    ├── SettingsError            a setting is wrong; the operator has to act
+    ├── StackError               the processes did not start, stop or become ready
+    └── RequestError             one request cannot be answered
+        ├── InvalidArgument      the request makes no sense to the service or the model
+        │   └── InvalidField     ... because of one named field
+        ├── Unauthenticated      the model server wants to know who asks
+        ├── PermissionDenied     the model server refuses who asks
+        ├── NotFound             no such model, version, label or signature
+        ├── Conflict             the request collides with another one
+        ├── TooLarge             a named field is over its limit
+        ├── ResourceExhausted    the model server has no capacity left for this caller
+        ├── Cancelled            the caller gave up
+        ├── Unimplemented        the model server does not know the call
+        ├── Unavailable          nobody can answer now; the same request may work in a moment
+        │   └── Overloaded       ... because this worker has too many predictions in flight
+        ├── DeadlineExceeded     the answer did not come in time
+        └── InternalError        the model server failed, or its answer makes no sense
+"""
+
+
+class WsgiappError(Exception):
+    """The root: catching it catches whatever this package raises on purpose."""
+
+
+class SettingsError(WsgiappError):
+    """Raised while settings are read: the message names the key, its value and what would be right."""
+
+
+class StackError(WsgiappError):
+    """Raised by the process control: the message says which process, and where its log is."""
+
+
+class RequestError(WsgiappError):
+    """The root of what ends a single request. The message is meant for the client."""
+
+
+class InvalidArgument(RequestError):
+    """Raised for a request that no retry can help."""
+
+
+class InvalidField(InvalidArgument):
+    """Raised for one field of a request; `field` is its name as the client wrote it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class TooLarge(RequestError):
+    """Raised for a field over its limit; `field` is its name as the client wrote it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class Unauthenticated(RequestError):
+    """Raised when the model server asks for credentials."""
+
+
+class PermissionDenied(RequestError):
+    """Raised when the model server refuses the credentials."""
+
+
+class NotFound(RequestError):
+    """Raised for a model, version, label or signature that nobody serves."""
+
+
+class Conflict(RequestError):
+    """Raised when the request collides with another one that is under way."""
+
+
+class ResourceExhausted(RequestError):
+    """Raised when the model server reports a quota or a full queue."""
+
+
+class Cancelled(RequestError):
+    """Raised when a call was given up before its answer."""
+
+
+class Unimplemented(RequestError):
+    """Raised when the model server lacks the call."""
+
+
+class Unavailable(RequestError):
+    """Raised when the model server cannot be reached, or does not serve yet. `retry_after` is in seconds."""
+
+    retry_after = 1
+
+
+class Overloaded(Unavailable):
+    """Raised at once, instead of queueing, when too many predictions are in flight."""
+
+
+class DeadlineExceeded(RequestError):
+    """Raised when the model's deadline passed without an answer."""
+
+
+class InternalError(RequestError):
+    """Raised when the model server failed, or answered something that cannot be read."""

@@ -1,0 +1,170 @@
+"""Requests within their limits, JSON answers, and problems (RFC 9457)."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
+from werkzeug.wrappers import Request as WerkzeugRequest
+from werkzeug.wrappers import Response
+
+from wsgiapp import errors
+from wsgiapp.errors import InvalidField
+from wsgiapp.pipelines import Payload
+
+STATUS: Mapping[type[errors.RequestError], int] = {
+    errors.InvalidArgument: 400,
+    errors.InvalidField: 400,
+    errors.Unauthenticated: 401,
+    errors.PermissionDenied: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.ResourceExhausted: 429,
+    errors.Cancelled: 499,  # Nginx's own number for a caller that has gone
+    errors.InternalError: 500,
+    errors.Unimplemented: 501,
+    errors.Unavailable: 503,
+    errors.Overloaded: 503,
+    errors.DeadlineExceeded: 504,
+}
+TITLES: Mapping[int, str] = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    429: "Too Many Requests",
+    499: "Client Closed Request",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+REQUEST_ID_KEY = "wsgiapp.request_id"
+LOG_KEY = "wsgiapp.log"
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def request_id(environ: dict[str, Any]) -> str:
+    """The client's `X-Request-ID` where it is fit for a log, or one made here; the same one all through a request."""
+    known: str | None = environ.get(REQUEST_ID_KEY)
+    if known is None:
+        sent = environ.get("HTTP_X_REQUEST_ID", "")
+        known = environ[REQUEST_ID_KEY] = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+    return known
+
+
+class Request(WerkzeugRequest):
+    """A request whose body is read only up to the limit."""
+
+    max_form_parts = 100
+
+    @property
+    def id(self) -> str:
+        """See `request_id`."""
+        return request_id(self.environ)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to this request's line in the access log."""
+        self.environ.setdefault(LOG_KEY, {}).update(facts)
+
+    def payload(self) -> Payload:
+        """The fields and files of the query and the body; the body's win.
+
+        Raises `InvalidField` for JSON that does not parse or is no object.
+        """
+        fields: dict[str, Any] = self.args.to_dict() if self.query_string else {}
+        as_picture = "image/" in self.headers.get("Accept", "") and self._prefers_picture()
+        if self.method != "POST":
+            return Payload(fields, in_url=True, as_picture=as_picture)
+        if self.mimetype.startswith("image/") or self.mimetype == "application/octet-stream":
+            return Payload(fields, {"": self.get_data(cache=False)}, as_picture=as_picture)
+        if self.mimetype in FORMS and not self._is_json_in_disguise():
+            files = {name: file.read() for name, file in self.files.items()}
+            return Payload({**fields, **self.form.to_dict()}, files, in_url=True, as_picture=as_picture)
+        return Payload({**fields, **self.json_object()}, as_picture=as_picture)
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object."""
+        body = self.get_data()
+        if not body:
+            return {}
+        try:
+            parsed = orjson.loads(body)
+        except orjson.JSONDecodeError as exc:
+            raise InvalidField("body", f"not JSON ({exc})") from exc
+        if not isinstance(parsed, dict):
+            raise InvalidField("body", f"a JSON {_kind(parsed)} where an object with named fields belongs")
+        return parsed
+
+    def _prefers_picture(self) -> bool:
+        return self.accept_mimetypes.best_match(("application/json", "image/png")) == "image/png"
+
+    def _is_json_in_disguise(self) -> bool:
+        """`curl -d '{...}'` calls its body a form."""
+        return self.mimetype == FORMS[0] and self.get_data()[:64].lstrip()[:1] in (b"{", b"[")
+
+
+def answer(body: Mapping[str, Any], status: int = 200) -> Response:
+    """A JSON answer. `body` may hold numpy arrays and scalars."""
+    return Response(json_bytes(body), status, mimetype="application/json")
+
+
+def json_bytes(body: Mapping[str, Any]) -> bytes:
+    """`body` as JSON in UTF-8; floats as short as their dtype allows."""
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+
+
+def problem(status: int, detail: str, request_id: str, **more: Any) -> Response:
+    """An error answer. Its body's `status` is the HTTP status and so never 0, by which clients know success."""
+    body = {
+        "type": "about:blank",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        **more,
+        "request_id": request_id,
+    }
+    return Response(json_bytes(body), status, mimetype="application/problem+json")
+
+
+def problem_of(error: Exception, request_id: str) -> Response:
+    """The answer to any exception that a view let through; one that was not meant to happen tells nothing."""
+    if isinstance(error, errors.RequestError):
+        field = getattr(error, "field", None)
+        response = problem(STATUS[type(error)], str(error), request_id, **({"field": field} if field else {}))
+        if isinstance(error, errors.Unavailable):
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
+    if isinstance(error, RequestEntityTooLarge):
+        return problem(413, "body: larger than the limit", request_id, field="body")
+    if isinstance(error, TimeoutError):
+        return problem(408, "body: it did not arrive in time", request_id, field="body")
+    if isinstance(error, HTTPException):
+        return _problem_of_http(error, request_id)
+    return problem(500, "the service failed; the request's id finds the reason in its log", request_id)
+
+
+def _problem_of_http(error: HTTPException, request_id: str) -> Response:
+    """Werkzeug's own: a path or method that no route has, or a body that ended too early."""
+    status = error.code or 500
+    detail = "body: incomplete or malformed" if type(error) is BadRequest else str(error.description)
+    response = problem(status, detail, request_id)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def _kind(value: Any) -> str:
+    names = {list: "list", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
+    return names[type(value)]

@@ -1,0 +1,17 @@
+"""What processes log: JSON lines of requests on stdout, everything else as text on stderr."""
+
+import logging
+import sys
+
+
+def configure(level: str) -> None:
+    """Set up logging of this process."""
+    access = logging.getLogger("wsgiapp.access")
+    access.addHandler(logging.StreamHandler(sys.stdout))
+    access.setLevel(logging.INFO)
+    access.propagate = False
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    # A log that cannot be written (its reader has gone) must neither fail requests nor write about it.
+    logging.raiseExceptions = False

@@ -1,0 +1,60 @@
+"""WSGI middleware: the request's id in the answer, and the access log."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from wsgiapp.http import LOG_KEY, json_bytes, request_id
+
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+access_log = logging.getLogger("wsgiapp.access")
+
+
+def answer_request_id(wsgi_app: WSGIApplication) -> WSGIApplication:
+    """Answer with the header `X-Request-ID`."""
+
+    def with_request_id(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        known = request_id(environ)
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, [*headers, ("X-Request-ID", known)], exc_info)
+
+        return wsgi_app(environ, start)
+
+    return with_request_id
+
+
+def log_access(wsgi_app: WSGIApplication) -> WSGIApplication:
+    """Write one JSON line a request: who asked what, the answer's status and bytes, the milliseconds it took."""
+
+    def with_access_log(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        started = time.perf_counter()
+        answered: dict[str, Any] = {}
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            answered["status"] = int(status[:3])
+            answered["bytes"] = next((int(value) for name, value in headers if name == "Content-Length"), None)
+            return start_response(status, headers, exc_info)
+
+        body = wsgi_app(environ, start)
+        access_log.info(_line(environ, answered, time.perf_counter() - started))
+        return body
+
+    return with_access_log
+
+
+def _line(environ: dict[str, Any], answered: dict[str, Any], seconds: float) -> str:
+    facts = {
+        "time": round(time.time(), 3),
+        "request_id": request_id(environ),
+        # On the Unix socket there is no peer address, and what comes there has passed Nginx, which names the client.
+        "client": environ.get("REMOTE_ADDR") or environ.get("HTTP_X_FORWARDED_FOR", ""),
+        "method": environ.get("REQUEST_METHOD", ""),
+        "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
+        **answered,
+        "ms": round(seconds * 1000, 3),
+        **environ.get(LOG_KEY, {}),
+    }
+    return json_bytes(facts).decode().rstrip("\n")

@@ -1,0 +1,110 @@
+"""What a model family needs around its model: input from a request, answer from its outputs.
+
+A pipeline is pure: it does no I/O and knows neither HTTP nor the model server. To add one, write a class with the
+methods of `Pipeline`, name it in the entry point group `wsgiapp.pipelines` of your own package, and put that name in
+a `[models.NAME]` table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from wsgiapp.errors import SettingsError
+
+ENTRY_POINT_GROUP = "wsgiapp.pipelines"
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class TextLimits:
+    """`chars`: of one text. `rows`: texts in one request."""
+
+    chars: int = 10_000
+    rows: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """`pixels`: width x height, before anything is decoded."""
+
+    pixels: int = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the service gives every pipeline: its limits, and a folder for files that can be made again."""
+
+    text: TextLimits = TextLimits()
+    image: ImageLimits = ImageLimits()
+    cache: Path = Path("var/cache")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a client sent, by field name, before anyone looked into it.
+
+    `fields` holds text and JSON values, `files` whole files (multipart parts; a raw body is the file ""). `in_url` is
+    true where values had to fit into a URL or a form, so that text comes in base64. `as_picture` is true where the
+    client prefers a bare picture to JSON.
+    """
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    in_url: bool = False
+    as_picture: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The arrays of one call, by input name, and what `postprocess` has to remember of the request."""
+
+    inputs: Arrays
+    context: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An answer that is a file rather than JSON."""
+
+    content: bytes
+    mimetype: str
+
+
+Result = Mapping[str, Any] | Media
+
+
+class Pipeline(Protocol):
+    """One model family."""
+
+    def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
+        """Take the model's `options`; raise `SettingsError` for those it cannot use."""
+
+    def warm_up(self) -> None:
+        """Load what the first request would otherwise wait for."""
+
+    def preprocess(self, payload: Payload) -> Prepared:
+        """Turn a payload into the model's inputs; raise `InvalidField` or `TooLarge` for a field that is wrong."""
+
+    def postprocess(self, outputs: Arrays, context: Any) -> Result:
+        """Turn the model's outputs into the answer; `context` comes from `preprocess`."""
+
+
+def create(name: str, options: Mapping[str, Any], resources: Resources) -> Pipeline:
+    """The pipeline that an installed package offers under `name`, imported only now."""
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in offered:
+        raise SettingsError(f'pipeline = "{name}": no such pipeline; installed are {", ".join(sorted(offered))}')
+    pipeline: Pipeline = offered[name].load()(options, resources)
+    return pipeline
+
+
+def refuse_unknown_options(options: Mapping[str, Any], known: set[str]) -> None:
+    """Raise `SettingsError` for an option that the pipeline does not have."""
+    for key in options:
+        if key not in known:
+            raise SettingsError(f"options.{key}: no such option; known are {', '.join(sorted(known))}")

@@ -1,0 +1,90 @@
+"""Salient object detection: a picture in, a grey map of the same size out."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from wsgiapp.errors import InternalError, InvalidField, SettingsError
+from wsgiapp.pipelines import Arrays, Media, Payload, Prepared, Resources, Result, refuse_unknown_options
+from wsgiapp.pipelines.base64text import decode_base64
+from wsgiapp.pipelines.images import ENCODERS, decode_image, resize_map, stretch
+
+
+class _Wanted(NamedTuple):
+    height: int
+    width: int
+    encoding: str
+    as_picture: bool
+
+
+class Saliency:
+    """One image a call: field `img`, an optional `encoding` of the answer.
+
+    Options: `size` (320; side of the model's square input, pixels), `mean` (the RGB mean to subtract), `input`
+    ("img_in") and `output` ("img_out"; names in the signature), `encoding` ("png"; of answers that do not ask for one:
+    png, npy or pickle).
+    """
+
+    def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
+        refuse_unknown_options(options, {"size", "mean", "input", "output", "encoding"})
+        self._limits = resources.image
+        self._size = int(options.get("size", 320))
+        self._mean = np.asarray(options.get("mean", (126.88, 120.24, 112.19)), np.float32)
+        self._input = str(options.get("input", "img_in"))
+        self._output = str(options.get("output", "img_out"))
+        self._encoding = options.get("encoding", "png")
+        if self._mean.shape != (3,):
+            raise SettingsError(f"options.mean = {options['mean']}: not three numbers, red, green, blue")
+        if self._encoding not in ENCODERS:
+            raise SettingsError(f'options.encoding = "{self._encoding}": not one of {", ".join(ENCODERS)}')
+
+    def warm_up(self) -> None:
+        """Run every step once: OpenCV sets itself up in its first calls."""
+        white = np.full((8, 8, 3), 255, np.uint8)
+        prepared = self.preprocess(Payload(files={"img": ENCODERS["png"](white)}))
+        self.postprocess({self._output: np.zeros((1, self._size, self._size, 1), np.float32)}, prepared.context)
+
+    def preprocess(self, payload: Payload) -> Prepared:
+        """The picture as float32 (1, size, size, 3), RGB minus the mean, resized to the nearest pixel."""
+        encoding = payload.fields.get("encoding", self._encoding)
+        if encoding not in ENCODERS:
+            raise InvalidField("encoding", f"not one of {', '.join(ENCODERS)}")
+        image = decode_image("img", _file(payload), self._limits)
+        height, width = image.shape[:2]
+        small = cv2.resize(image, (self._size, self._size), interpolation=cv2.INTER_NEAREST)
+        inputs = {self._input: (small - self._mean)[np.newaxis]}
+        return Prepared(inputs, _Wanted(height, width, encoding, payload.as_picture))
+
+    def postprocess(self, outputs: Arrays, context: _Wanted) -> Result:
+        """The map as uint8 (height, width), stretched to 0..255: encoded in JSON, or a bare PNG."""
+        saliency = outputs.get(self._output)
+        if saliency is None:
+            raise InternalError(f"the model has no output {self._output}; it has {', '.join(outputs)}")
+        saliency = saliency.squeeze()
+        if saliency.ndim != 2 or not np.isfinite(saliency).all():
+            raise InternalError(f"the output {self._output} is not one map of finite numbers")
+        mask = resize_map(stretch(saliency), context.height, context.width)
+        if context.as_picture:
+            return Media(ENCODERS["png"](mask), "image/png")
+        return {
+            "img_out": base64.b64encode(ENCODERS[context.encoding](mask)).decode("ascii"),
+            "encoding": context.encoding,
+            "shape": [context.height, context.width],
+        }
+
+
+def _file(payload: Payload) -> bytes:
+    for name in ("img", ""):
+        if name in payload.files:
+            return payload.files[name]
+    if "img" not in payload.fields:
+        raise InvalidField("img", "missing; send base64 of an image file, a multipart file, or the bare file as body")
+    encoded = payload.fields["img"]
+    if not isinstance(encoded, str):
+        raise InvalidField("img", "not a text with base64 of an image file")
+    if encoded.startswith("data:"):  # what a browser's canvas.toDataURL() gives
+        encoded = encoded.partition(",")[2]
+    return decode_base64("img", encoded)

@@ -1,0 +1,167 @@
+"""Chinese text, segmented with jieba, for models that take padded rows of words."""
+
+import ast
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jieba
+import numpy as np
+import orjson
+
+from wsgiapp.errors import InternalError, InvalidField, TooLarge
+from wsgiapp.pipelines import Arrays, Payload, Prepared, Resources, Result, refuse_unknown_options
+from wsgiapp.pipelines.base64text import decode_base64
+
+jieba.setLogLevel(logging.WARNING)
+
+Row = list[str]
+
+
+class SegmentedText:
+    """One text (`line`, or segmented already: `words` and optionally `nwords`), or several (`lines`).
+
+    Options: `words` ("words") and `nwords` ("nwords"; names in the signature), `user_dictionary` (a file in jieba's
+    format: a word, its frequency and its tag on each line).
+    """
+
+    def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
+        refuse_unknown_options(options, {"words", "nwords", "user_dictionary"})
+        self._limits = resources.text
+        self._words = str(options.get("words", "words"))
+        self._nwords = str(options.get("nwords", "nwords"))
+        self._user_dictionary = options.get("user_dictionary")
+        self._tokenizer = jieba.Tokenizer()
+        # jieba keeps its parsed dictionary in a file; by default in /tmp, where anyone could have put another one.
+        self._tokenizer.tmp_dir = str(resources.cache)
+
+    def warm_up(self) -> None:
+        """Load the dictionaries; in the first request it would take a second."""
+        self._tokenizer.initialize()
+        if self._user_dictionary:
+            self._tokenizer.load_userdict(self._user_dictionary)
+
+    def preprocess(self, payload: Payload) -> Prepared:
+        """Words as bytes (rows, longest), padded with b"", and their number a row as int32 (rows,)."""
+        rows, several = self._rows(payload)
+        longest = max(map(len, rows))
+        words = np.full((len(rows), longest), b"", dtype=object)
+        for i, row in enumerate(rows):
+            words[i, : len(row)] = _utf8(row)
+        nwords = np.fromiter(map(len, rows), np.int32, len(rows))
+        return Prepared({self._words: words, self._nwords: nwords}, several)
+
+    def postprocess(self, outputs: Arrays, context: bool) -> Result:
+        """Each output's row under the output's name; a list under `results` where several texts were sent."""
+        lengths = {array.shape[:1] for array in outputs.values()}
+        if len(lengths) != 1 or lengths == {()}:
+            raise InternalError("the model's outputs do not have one row for each text")
+        results = [{name: _plain(array[i]) for name, array in sorted(outputs.items())} for i in range(lengths.pop()[0])]
+        return {"results": results} if context else results[0]
+
+    def _rows(self, payload: Payload) -> tuple[list[Row], bool]:
+        """The segmented texts, and whether the client sent a list of texts."""
+        fields = payload.fields
+        sent = [name for name in ("line", "lines", "words") if name in fields]
+        if not sent:
+            raise InvalidField("line", "missing; send base64 of UTF-8 text in the URL, or line, lines or words in JSON")
+        if len(sent) > 1:
+            raise InvalidField(sent[1], f"sent together with {sent[0]}; send one of them")
+        if "words" in fields:
+            words = _strings("words", fields["words"], payload.in_url)
+            self._check_size("words", words)
+            _check_nwords(fields.get("nwords"), len(words))
+            return [words], False
+        if "lines" in fields:
+            lines = _strings("lines", fields["lines"], payload.in_url)
+            if len(lines) > self._limits.rows:
+                raise TooLarge("lines", f"{len(lines)} texts; the limit is {self._limits.rows}")
+            self._check_size("lines", lines)
+            return [self._segment(f"lines[{i}]", line) for i, line in enumerate(lines)], True
+        line = _line(fields["line"], payload.in_url)
+        self._check_size("line", [line])
+        return [self._segment("line", line)], False
+
+    def _segment(self, field: str, text: str) -> Row:
+        words = [word for word in self._tokenizer.lcut(text) if not word.isspace()]
+        if not words:
+            raise InvalidField(field, "empty; there is no text to classify")
+        return words
+
+    def _check_size(self, field: str, texts: Sequence[str]) -> None:
+        chars = sum(map(len, texts))
+        if chars > self._limits.chars:
+            raise TooLarge(field, f"{chars:,} characters; the limit is {self._limits.chars:,}")
+
+
+def _line(value: Any, in_url: bool) -> str:
+    if not isinstance(value, str):
+        raise InvalidField("line", "not a text")
+    return _text("line", value) if in_url else value
+
+
+def _text(field: str, encoded: str) -> str:
+    try:
+        return decode_base64(field, encoded).decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise InvalidField(field, f"not UTF-8 once the base64 is decoded (byte {exc.start})") from exc
+
+
+def _strings(field: str, value: Any, in_url: bool) -> Row:
+    """A non-empty list of non-blank strings, parsed first where it came as text."""
+    if isinstance(value, str):
+        if in_url and not value.lstrip().startswith(("[", "(")):
+            value = _text(field, value)
+        value = _parse_list(field, value)
+    if not isinstance(value, (list, tuple)):
+        raise InvalidField(field, "not a list of texts")
+    if not value:
+        raise InvalidField(field, "empty; there is no text to classify")
+    for i, item in enumerate(value):
+        if not isinstance(item, str):
+            raise InvalidField(f"{field}[{i}]", "not a text")
+        if not item or item.isspace():
+            raise InvalidField(f"{field}[{i}]", "empty; there is no text to classify")
+    return list(value)
+
+
+def _parse_list(field: str, text: str) -> Any:
+    """JSON, or the Python list literal that `str(list)` writes. `literal_eval` parses constants and runs nothing."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as exc:
+        raise InvalidField(field, "neither JSON nor a list literal of texts") from exc
+
+
+def _check_nwords(nwords: Any, length: int) -> None:
+    """`nwords` may be a number, its digits, or a list of one: clients send the model's input as they built it."""
+    if nwords is None:
+        return
+    if isinstance(nwords, list) and len(nwords) == 1:
+        nwords = nwords[0]
+    if isinstance(nwords, str) and nwords.isdecimal() and len(nwords) < 10:
+        nwords = int(nwords)
+    if type(nwords) is not int:
+        raise InvalidField("nwords", "not a whole number")
+    if nwords != length:
+        raise InvalidField("nwords", f"{nwords}, but words has {length}")
+
+
+def _utf8(row: Row) -> list[bytes]:
+    try:
+        return [word.encode("utf-8") for word in row]
+    except UnicodeEncodeError as exc:
+        raise InvalidField("words", "holds half a surrogate pair, which is no character") from exc
+
+
+def _plain(value: Any) -> Any:
+    """One row of an output as something that JSON can carry."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,121 @@
+"""The configuration files of the other programs, made from `conf/` and the settings."""
+
+import os
+import pwd
+import re
+import resource
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from wsgiapp.errors import SettingsError
+from wsgiapp.settings import Settings
+
+PLACEHOLDER = re.compile(r"@\{(\w+)\}")
+# A Unix socket's path has 108 bytes at most, and supervisord adds its pid to it for a moment.
+LONGEST_SOCKET_PATH = 98
+
+
+def render(settings: Settings) -> list[Path]:
+    """Write the files to the run folder, each at once; those that changed.
+
+    Raises `SettingsError` for a template with an unknown placeholder, or a home folder with too long a path.
+    """
+    if len(os.fsencode(settings.control_socket)) > LONGEST_SOCKET_PATH:
+        raise SettingsError(f"WSGIAPP_HOME = {settings.home}: too long a path for Unix sockets; use a shorter one")
+    nginx = find_nginx(settings)
+    values = _values(settings, nginx)
+    for folder in (settings.run, settings.logs, settings.cache, Path(values["tmp"])):
+        folder.mkdir(parents=True, exist_ok=True)
+    # supervisord expands "%" in all its values.
+    supervisor_values = {name: value.replace("%", "%%") for name, value in values.items()}
+    program = _filled(settings.conf / "supervisord-nginx.conf", supervisor_values) if nginx else ""
+    supervisor_values["nginx_program"] = program
+    files = {
+        "supervisord.conf": _filled(settings.conf / "supervisord.conf", supervisor_values),
+        "models.config": _filled(settings.conf / "models.config", values),
+    }
+    if nginx:
+        files["nginx.conf"] = _filled(settings.conf / "nginx.conf", values)
+    return [path for name, text in files.items() if _replace(path := settings.run / name, text)]
+
+
+def find_nginx(settings: Settings) -> str | None:
+    """The path of Nginx's program, or `None` where there is none or none is wanted."""
+    if not settings.nginx.binary:
+        return None
+    # Debian keeps it where an ordinary user's PATH does not look.
+    return shutil.which(settings.nginx.binary, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+
+
+def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
+    http, limits = settings.http, settings.limits
+    longest_deadline = max(model.deadline_seconds for model in settings.models.values())
+    backend_host, _, backend_port = settings.backend.address.rpartition(":")
+    open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    values = {
+        "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
+        "backend_host": backend_host,
+        "backend_port": backend_port,
+        "body_bytes": limits.body_bytes,
+        "cache": settings.cache,
+        "conf": settings.conf,
+        "control_socket": settings.control_socket,
+        "drain_seconds": http.drain_seconds,
+        "home": settings.home,
+        "http_host": http.host,
+        "http_port": http.port,
+        "log_backups": settings.log.backups,
+        "log_max_bytes": settings.log.max_bytes,
+        "logs": settings.logs,
+        "models": settings.home / "models",
+        "nginx_connections": min(8192, open_files // 2),
+        "nginx_workers": settings.nginx.workers,
+        "open_files": open_files,
+        "python": sys.executable,
+        "read_timeout": int(longest_deadline) + 5,  # the worker answers at the deadline: Nginx comes later
+        "request_line_bytes": limits.request_line_bytes,
+        "run": settings.run,
+        "stop_seconds": int(http.drain_seconds) + 5,
+        "tmp": settings.home / "tmp",
+        "user": _user_directive(settings.home),
+        "workers": settings.workers,
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
+def _user_directive(home: Path) -> str:
+    """Nginx's workers give root's rights up, where the less privileged user can still reach the socket."""
+    if os.geteuid() != 0:
+        return ""
+    reachable = all(folder.stat().st_mode & 0o001 for folder in [home, *home.parents] if folder.exists())
+    for user in ("www-data", "nginx"):
+        try:
+            pwd.getpwnam(user)
+        except KeyError:
+            continue
+        return f"user {user if reachable else 'root'};"
+    return "user root;"
+
+
+def _filled(template: Path, values: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise SettingsError(f"{template}: unknown placeholder {match[0]}")
+        return values[match[1]]
+
+    try:
+        return PLACEHOLDER.sub(value, template.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SettingsError(f"{template}: {exc.strerror}") from exc
+
+
+def _replace(path: Path, text: str) -> bool:
+    """Write a file so that readers see the old or the new one; whether it changed."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+    return True

@@ -1,0 +1,144 @@
+"""One worker's HTTP server: gevent's pywsgi with limits, and a stop that loses no request."""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent import pywsgi
+from gevent.event import Event
+from gevent.pool import Pool
+
+from wsgiapp.app import Application, create_app
+from wsgiapp.http import TITLES, problem, request_id
+from wsgiapp.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Handler(pywsgi.WSGIHandler):
+    """One connection. It tells the server when it waits for a request, and closes when the server drains."""
+
+    server: "Server"
+
+    def read_requestline(self) -> str:
+        connection = self.socket
+        self.server.idle.add(connection)
+        if self.server.draining:
+            _end_of_requests(connection)
+        try:
+            return super().read_requestline()
+        finally:
+            self.server.idle.discard(connection)
+
+    def handle_one_request(self) -> Any:
+        result = super().handle_one_request()
+        if not isinstance(result, tuple):
+            return result
+        status = int(result[0].split()[0])
+        if status == 414:  # read what is left of the line, or closing the connection resets it under our answer
+            while len(self.rfile.readline(65536)) == 65536:
+                pass
+        return str(status), _bare_problem(status)
+
+    def finalize_headers(self) -> None:
+        super().finalize_headers()
+        if self.server.draining and not self.close_connection:
+            self.response_headers.append((b"Connection", b"close"))
+            self.close_connection = True
+
+
+class Server(pywsgi.WSGIServer):
+    """Serves `application` on `listener` until `drain` is called."""
+
+    handler_class = Handler
+
+    def __init__(self, listener: socket.socket, application: Application, settings: Settings) -> None:
+        # pywsgi has this limit as a module's global only.
+        pywsgi.MAX_REQUEST_LINE = settings.limits.request_line_bytes
+        self._idle_seconds = settings.http.idle_seconds
+        self._is_tcp = listener.family in (socket.AF_INET, socket.AF_INET6)
+        self.idle: set[socket.socket] = set()
+        self.draining = False
+        super().__init__(
+            listener,
+            application,
+            spawn=Pool(settings.http.connections),
+            log=None,
+            error_log=log,
+            environ={"wsgi.multiprocess": True},  # accept one connection at a time: the socket is shared
+        )
+
+    def handle(self, sock: socket.socket, address: Any) -> None:
+        if self._is_tcp:  # head and body are written separately; without this each waits for a delayed ACK
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(self._idle_seconds)
+        super().handle(sock, address)
+
+    def drain(self, seconds: float) -> int:
+        """Accept nothing more, close idle connections, wait for the busy ones; the number of those given up."""
+        self.draining = True
+        self.stop_accepting()
+        for connection in list(self.idle):
+            _end_of_requests(connection)
+        self.pool.join(timeout=seconds)
+        abandoned = len(self.pool)
+        self.stop(timeout=0)
+        return abandoned
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT, then drain and return."""
+    app = create_app(settings)
+    server = Server(listener, app, settings)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stop.set)
+    app.dataplane.warm_up()
+    server.start()
+    process = os.environ.get("SUPERVISOR_PROCESS_NAME", f"worker-{os.getpid()}")
+    with _announced(settings.ready_file(process)):
+        log.info("ready, pid %d", os.getpid())
+        stop.wait()
+    abandoned = server.drain(settings.http.drain_seconds)
+    app.close()
+    log.log(logging.WARNING if abandoned else logging.INFO, "drained, %d connections given up", abandoned)
+
+
+@contextmanager
+def _announced(path: Path) -> Iterator[None]:
+    """The ready file exists while the body runs: whoever restarts workers waits for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _end_of_requests(connection: socket.socket) -> None:
+    """Let the connection's reader meet its end of file, after what has already arrived."""
+    try:
+        connection.shutdown(socket.SHUT_RD)
+    except OSError:
+        pass  # the client was quicker
+
+
+def _bare_problem(status: int) -> bytes:
+    """A whole HTTP answer for a request that is too malformed to reach the application."""
+    details = {414: "the request line is longer than the limit; send large values by POST"}
+    detail = details.get(status, "the request is not well-formed HTTP")
+    response = problem(status, detail, request_id({}))
+    body = response.get_data()
+    head = (
+        f"HTTP/1.1 {status} {TITLES.get(status, 'Error')}\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+

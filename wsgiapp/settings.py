@@ -1,0 +1,340 @@
+"""The settings: a default, then `conf/wsgiapp.toml`, then a `WSGIAPP_*` variable; the later one wins.
+
+A key `port` of the table `[http]` is overridden by the variable `WSGIAPP_HTTP_PORT`. Two more variables say where
+things are: `WSGIAPP_CONF` (the folder with `wsgiapp.toml`) and `WSGIAPP_HOME` (the folder for all that is made at
+run time).
+"""
+
+import difflib
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from wsgiapp.errors import SettingsError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ENVIRONMENT_PREFIX = "WSGIAPP_"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+RESERVED_MODEL_NAMES = frozenset({"v1"})
+
+
+def setting(default: Any, about: str, *, least: float | None = None, most: float | None = None) -> Any:
+    """A field with its meaning, unit and reason, and the range that makes sense."""
+    metadata = {"about": about, "least": least, "most": most}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """What the service is."""
+
+    default_model: str = setting("", "the model that answers `/predict`; empty: the first one configured")
+    workers: int = setting(
+        0,
+        "worker processes; 0: one a core, but at least 2, so that a rolling restart always leaves one",
+        least=0,
+        most=1024,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """Where and how clients are served."""
+
+    host: str = setting("127.0.0.1", "address to listen on; `0.0.0.0` opens the service to other machines")
+    port: int = setting(8080, "TCP port to listen on", least=1, most=65535)
+    connections: int = setting(
+        1000, "open connections a worker; each is a greenlet, also while it is idle", least=1
+    )
+    idle_seconds: float = setting(
+        75.0, "seconds a connection may stay silent; longer than Nginx's 60, so that Nginx closes first", least=1
+    )
+    drain_seconds: float = setting(
+        20.0, "seconds that answers in flight get at a stop; more than the longest deadline", least=0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nginx:
+    """The reverse proxy in front of the workers."""
+
+    binary: str = setting(
+        "nginx", "program to run; also looked for in /usr/sbin; empty: the workers serve clients themselves"
+    )
+    workers: int = setting(1, "Nginx worker processes; one is plenty below 20,000 requests a second", least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may ask for. Nginx is given the same figures."""
+
+    body_bytes: int = setting(16 * 2**20, "bytes of a request body: a large photograph in base64", least=1024)
+    request_line_bytes: int = setting(
+        2**20, "bytes of method, URL and query: a 700 KB picture in base64 (pywsgi and Nginx stop at 8 KB)", least=1024
+    )
+    text_chars: int = setting(10_000, "characters of one text; the cost of a recurrent model grows with it", least=1)
+    text_rows: int = setting(256, "texts in one request", least=1)
+    image_pixels: int = setting(
+        50_000_000, "width x height of an image, read from its header: 150 MB once decoded", least=1
+    )
+    inflight: int = setting(
+        256, "predictions in flight a worker; one more is answered 503 at once instead of queueing", least=1
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """The model server."""
+
+    address: str = setting("127.0.0.1:8500", "host:port of TensorFlow Serving's gRPC; the built-in server binds it")
+    connect_seconds: float = setting(
+        1.0, "seconds for one connection attempt, and the longest pause between two", least=0.1
+    )
+    message_bytes: int = setting(
+        64 * 2**20, "bytes of one gRPC message; gRPC's own 4 MB are less than one 1024x1024 picture", least=2**20
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The log files under `WSGIAPP_HOME/log`."""
+
+    level: str = setting("info", "debug, info, warning or error")
+    access: bool = setting(True, "one JSON line a request")
+    max_bytes: int = setting(20 * 2**20, "bytes of a log file before it is rotated", least=1024)
+    backups: int = setting(5, "rotated files kept of each log", least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One `[models.NAME]` table: a model is added here and nowhere else."""
+
+    name: str = setting("", "its name at the model server and in the URL")
+    pipeline: str = setting("", "an entry point of the group `wsgiapp.pipelines`: `segmented_text`, `saliency`, yours")
+    signature: str = setting("serving_default", "the signature to call")
+    version: int | None = setting(None, "the version to call; not set: the newest", least=0)
+    label: str = setting("", "the version label to call, instead of a version")
+    deadline_seconds: float = setting(
+        10.0, "seconds for a prediction, retries included; then the client gets 504", least=0.001
+    )
+    options: Mapping[str, Any] = setting({}, "what the pipeline takes, see its page")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings, read once, never changed."""
+
+    home: Path
+    conf: Path
+    app: App = field(default_factory=App)
+    http: Http = field(default_factory=Http)
+    nginx: Nginx = field(default_factory=Nginx)
+    limits: Limits = field(default_factory=Limits)
+    backend: Backend = field(default_factory=Backend)
+    log: Log = field(default_factory=Log)
+    models: Mapping[str, Model] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Path:
+        """Sockets, process ids and rendered configuration."""
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again: parsed dictionaries."""
+        return self.home / "cache"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where supervisord listens for supervisorctl."""
+        return self.run / "supervisor.sock"
+
+    def ready_file(self, process: str) -> Path:
+        """Where the worker that supervisord calls `process` keeps its pid while it serves."""
+        return self.run / f"{process}.ready"
+
+    @property
+    def default_model(self) -> str:
+        return self.app.default_model or next(iter(self.models))
+
+    @property
+    def workers(self) -> int:
+        return self.app.workers or max(2, os.cpu_count() or 1)
+
+
+SECTIONS: Mapping[str, type] = {
+    "app": App,
+    "http": Http,
+    "nginx": Nginx,
+    "limits": Limits,
+    "backend": Backend,
+    "log": Log,
+}
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings of this process.
+
+    Raises `SettingsError` for an unknown key, a value of the wrong kind or outside its range, or a file that does
+    not parse.
+    """
+    environ = os.environ if environ is None else environ
+    conf = Path(environ.get("WSGIAPP_CONF") or REPOSITORY / "conf").absolute()
+    home = Path(environ.get("WSGIAPP_HOME") or REPOSITORY / "var").absolute()
+    document = _read(conf / "wsgiapp.toml")
+    _refuse_unknown("", document, [*SECTIONS, "models"])
+    _refuse_unknown_variables(environ)
+    sections = {name: _section(name, kind, document.get(name, {}), environ) for name, kind in SECTIONS.items()}
+    return _checked(Settings(home=home, conf=conf, models=_models(document.get("models", {})), **sections))
+
+
+def reference() -> Iterator[tuple[str, str, str, str]]:
+    """Every setting as (table, key, default, meaning), in the order of this file: the docs are made from it."""
+    for table, kind in [*SECTIONS.items(), ("models.NAME", Model)]:
+        for each in fields(kind):
+            if not (kind is Model and each.name == "name"):
+                yield table, each.name, _shown_default(each), each.metadata["about"]
+
+
+def _shown_default(each: Field[Any]) -> str:
+    if each.default is MISSING:
+        return "{}"
+    if each.default is None:
+        return ""
+    return str(each.default).lower() if isinstance(each.default, bool) else str(each.default)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise SettingsError(f"{path}: no such file; set WSGIAPP_CONF to the folder that holds it") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{path}: {exc}") from exc
+
+
+def _section(table: str, kind: type, values: Any, environ: Mapping[str, str]) -> Any:
+    _require_table(table, values)
+    hints = typing.get_type_hints(kind)
+    _refuse_unknown(table, values, hints)
+    chosen = {}
+    for each in fields(kind):
+        variable = f"{ENVIRONMENT_PREFIX}{table}_{each.name}".upper()
+        if variable in environ:
+            chosen[each.name] = _converted(variable, environ[variable], hints[each.name], each, from_text=True)
+        elif each.name in values:
+            chosen[each.name] = _converted(f"{table}.{each.name}", values[each.name], hints[each.name], each)
+    return kind(**chosen)
+
+
+def _models(tables: Any) -> dict[str, Model]:
+    _require_table("models", tables)
+    models = {}
+    for name, values in tables.items():
+        if not MODEL_NAME.fullmatch(name) or name in RESERVED_MODEL_NAMES:
+            raise SettingsError(f"models.{name}: not a name for a model (letters, digits, `_`, `-`, `.`; not `v1`)")
+        model = _section(f"models.{name}", Model, {**values, "name": name}, {})
+        if not model.pipeline:
+            raise SettingsError(f"models.{name}.pipeline: missing; it names what prepares the model's input")
+        if model.label and model.version is not None:
+            raise SettingsError(f"models.{name}: both version and label are set; keep one")
+        models[name] = model
+    return models
+
+
+def _checked(settings: Settings) -> Settings:
+    if not settings.models:
+        raise SettingsError("models: none is configured; add a [models.NAME] table")
+    if settings.default_model not in settings.models:
+        known = ", ".join(settings.models)
+        raise SettingsError(f'app.default_model = "{settings.default_model}": not a configured model ({known})')
+    if settings.log.level not in ("debug", "info", "warning", "error"):
+        raise SettingsError(f'log.level = "{settings.log.level}": not debug, info, warning or error')
+    if not re.fullmatch(r"[^\s:]+:\d{1,5}", settings.backend.address):
+        raise SettingsError(f'backend.address = "{settings.backend.address}": not host:port')
+    return settings
+
+
+def _require_table(table: str, values: Any) -> None:
+    if not isinstance(values, dict):
+        raise SettingsError(f"{table} = {_shown(values)}: not a table")
+
+
+def _refuse_unknown(table: str, values: Mapping[str, Any], known: typing.Iterable[str]) -> None:
+    for key in values:
+        if key not in known:
+            raise SettingsError(f"{table + '.' if table else ''}{key}: no such setting{_hint(key, known)}")
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    known = {"WSGIAPP_HOME", "WSGIAPP_CONF"}
+    known |= {
+        f"{ENVIRONMENT_PREFIX}{table}_{each.name}".upper() for table, kind in SECTIONS.items() for each in fields(kind)
+    }
+    for variable in environ:
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
+            raise SettingsError(f"{variable}: no such setting{_hint(variable, known)}")
+
+
+def _hint(key: str, known: typing.Iterable[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _converted(key: str, value: Any, hint: Any, each: Field[Any], *, from_text: bool = False) -> Any:
+    """`value` as the field's type. Text is parsed only where it comes from a variable: "4" in the file is a slip."""
+    kind = next(k for k in typing.get_args(hint) if k is not types.NoneType) if typing.get_args(hint) else hint
+    kind = dict if each.name == "options" else kind
+    try:
+        converted = _parse(kind, value) if from_text else _coerce(kind, value)
+    except ValueError as exc:
+        raise SettingsError(f"{key} = {_shown(value)}: {exc}") from exc
+    least, most = each.metadata["least"], each.metadata["most"]
+    if (least is not None and converted < least) or (most is not None and converted > most):
+        bounds = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise SettingsError(f"{key} = {_shown(value)}: must be {bounds}")
+    return converted
+
+
+def _parse(kind: type, text: str) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("not true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(WANTED[kind]) from None
+
+
+def _coerce(kind: type, value: Any) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(WANTED[kind])
+    return value
+
+
+WANTED = {
+    int: "not a whole number",
+    float: "not a number",
+    bool: "not true or false",
+    str: "not a text in quotes",
+    dict: "not a table",
+}
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,259 @@
+"""All processes together: start, stop, status, rolling restart, by way of supervisord."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from wsgiapp.errors import StackError
+from wsgiapp.render import find_nginx, render
+from wsgiapp.settings import Settings
+
+POLL_SECONDS = 0.2
+START_SECONDS = 120.0
+LOG_LINES = 25
+
+Report = Callable[[str], None]
+
+
+class Stack:
+    """The processes of one home folder. `report` is called with a line on the progress, again and again."""
+
+    def __init__(self, settings: Settings, report: Report = lambda line: None) -> None:
+        self._settings = settings
+        self._report = report
+        self._configuration = settings.run / "supervisord.conf"
+
+    @property
+    def address(self) -> str:
+        """Where clients find the service."""
+        host = self._settings.http.host
+        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self._settings.http.port}"
+
+    def up(self) -> None:
+        """Start what is not running, and return when the service is ready. Raises `StackError`."""
+        if self.is_up():
+            for process in self._processes():
+                if process["statename"] not in ("STARTING", "RUNNING", "BACKOFF"):
+                    self._rpc.startProcess(_full_name(process), False)
+        else:
+            render(self._settings)
+            self._end_leftovers()
+            self._require_free_ports()
+            subprocess.run([_program("supervisord"), "-c", self._configuration], check=True)
+        self._wait_until_ready()
+
+    def down(self) -> None:
+        """Stop everything, drained; harmless when nothing runs."""
+        if self.is_up():
+            pid = self._rpc.getPID()
+            self._rpc.shutdown()
+            limit = 3 * (self._settings.http.drain_seconds + 10)  # three groups stop one after the other
+            self._wait(lambda: not _is_alive(pid), limit, "stopping", "supervisord does not stop")
+        self._end_leftovers()
+        for path in [*self._settings.run.glob("*.sock"), *self._settings.run.glob("*.ready")]:
+            path.unlink()
+
+    def restart(self) -> None:
+        """Read the settings anew and restart the workers one by one; each must serve before the next one stops."""
+        if not self.is_up():
+            raise StackError("nothing runs; `make up` starts it")
+        changed = {path.name for path in render(self._settings)}
+        workers = [process for process in self._processes() if process["group"] == "app"]
+        if len(workers) < 2:
+            self._report("there is one worker only: requests wait or fail while it starts")
+        for process in workers:
+            name = _full_name(process)
+            if process["statename"] == "RUNNING":
+                self._report(f"{name}: draining")
+                self._rpc.stopProcess(name, True)
+            self._rpc.startProcess(name, False)
+            self._wait(lambda name=name: self._serves(name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
+        if "nginx.conf" in changed:
+            self._rpc.signalProcess("nginx", "HUP")
+        if "supervisord.conf" in changed:
+            self._report("supervisord's own settings changed; `make down` and `make up` apply them")
+
+    def status(self) -> int:
+        """Print what supervisorctl says; its exit status (0: all run)."""
+        if not self.is_up():
+            print("nothing runs; `make up` starts it")
+            return 3
+        return subprocess.run([_program("supervisorctl"), "-c", self._configuration, "status"]).returncode
+
+    def is_up(self) -> bool:
+        """Whether supervisord answers."""
+        try:
+            return bool(self._rpc.getState()["statename"] == "RUNNING")
+        except (OSError, xmlrpc.client.Error):
+            return False
+
+    @property
+    def _rpc(self) -> Any:
+        """supervisord's calls. Made anew each time: a transport is of no use after supervisord went away under it."""
+        transport = SupervisorTransport(None, None, f"unix://{self._settings.control_socket}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+
+    def _processes(self) -> list[dict[str, Any]]:
+        processes: list[dict[str, Any]] = self._rpc.getAllProcessInfo()
+        return processes
+
+    def _serves(self, name: str) -> bool:
+        """Whether worker `name` accepts connections: its ready file names the process that runs now."""
+        process = self._rpc.getProcessInfo(name)
+        try:
+            ready = int(self._settings.ready_file(process["name"]).read_text())
+        except (OSError, ValueError):
+            return False
+        return bool(ready == process["pid"])
+
+    def _wait_until_ready(self) -> None:
+        def is_ready() -> bool:
+            self._raise_if_failing()
+            return self._missing() == ""
+
+        self._wait(is_ready, START_SECONDS, "starting", "the service is not ready")
+
+    def _missing(self) -> str:
+        """What the service itself says is missing; empty when it is ready."""
+        try:
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=5):
+                return ""
+        except urllib.error.HTTPError as exc:
+            return f"HTTP {exc.code}"
+        except OSError as exc:
+            return str(exc)
+
+    def _raise_if_failing(self) -> None:
+        for process in self._processes():
+            if process["statename"] in ("FATAL", "BACKOFF", "EXITED"):
+                name = _full_name(process)
+                log = Path(process["stderr_logfile"] or process["stdout_logfile"])
+                text = f"{name} does not start: {process['spawnerr'] or process['statename']}"
+                raise StackError(f"{text}; the last lines of {log}:\n{_tail(log)}")
+
+    def _wait(self, done: Callable[[], bool], seconds: float, doing: str, failure: str) -> None:
+        """Poll until `done`, reporting; raises `StackError` with `failure` and the logs' last lines."""
+        started = time.monotonic()
+        while not done():
+            passed = time.monotonic() - started
+            if passed > seconds:
+                raise StackError(f"{failure} after {seconds:.0f} s\n{self._last_words()}")
+            self._report(f"{doing} {passed:.0f} s {self._summary()}")
+            time.sleep(POLL_SECONDS)
+
+    def _summary(self) -> str:
+        try:
+            return ", ".join(f"{_full_name(each)} {each['statename']}" for each in self._processes())
+        except (OSError, xmlrpc.client.Error):
+            return ""
+
+    def _last_words(self) -> str:
+        logs = [path for path in sorted(self._settings.logs.glob("*.log")) if "access" not in path.name]
+        return "\n".join(f"--- {path}\n{_tail(path)}" for path in logs)
+
+    def _require_free_ports(self) -> None:
+        backend_host, _, backend_port = self._settings.backend.address.rpartition(":")
+        http = self._settings.http
+        for key, host, port in (
+            ("http.port", http.host, http.port),
+            ("backend.address", backend_host, int(backend_port)),
+        ):
+            try:
+                socket.create_server((host, port)).close()
+            except OSError as exc:
+                variable = f"WSGIAPP_{key.replace('.', '_').upper()}"
+                raise StackError(f"{key}: cannot listen on {host}:{port} ({exc.strerror}); {variable} moves it") from exc
+
+    def _end_leftovers(self) -> None:
+        """End processes of this home that a killed supervisord left behind."""
+        end_processes(leftover_processes(self._settings), self._settings.http.drain_seconds)
+
+
+def exec_nginx(settings: Settings) -> None:
+    """Become Nginx's master, after the workers that a killed one left behind have let go of the port."""
+    nginx = find_nginx(settings)
+    if nginx is None:
+        raise StackError(f"{settings.nginx.binary}: no such program")
+    for pid in _orphaned_nginx(settings.run / "nginx.pid"):
+        os.kill(pid, signal.SIGQUIT)  # they close the port at once, finish their requests and end
+    os.execv(nginx, [nginx, "-p", str(settings.run), "-e", "stderr", "-c", str(settings.run / "nginx.conf")])
+
+
+def leftover_processes(settings: Settings) -> list[int]:
+    """Process ids that belong to this home's supervisord, though it no longer runs."""
+    # supervisord sets this variable for its children; it names the home.
+    mark = f"SUPERVISOR_SERVER_URL=unix://{settings.control_socket}".encode()
+    marked = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                marked.append(int(entry.name))
+        except OSError:  # gone meanwhile, or another user's
+            continue
+    own = os.getpid()
+    return [pid for pid in {*marked, *_orphaned_nginx(settings.run / "nginx.pid")} if pid != own]
+
+
+def end_processes(pids: list[int], seconds: float) -> None:
+    """SIGTERM, then after `seconds` SIGKILL."""
+    for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+        deadline = time.monotonic() + limit
+        while any(_is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+
+def _orphaned_nginx(pid_file: Path) -> Iterator[int]:
+    """Nginx's processes in the group of the master that wrote `pid_file`: supervisord made it a group's leader."""
+    try:
+        group = int(pid_file.read_text())
+    except (OSError, ValueError):
+        return
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, fields = (entry / "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        # proc(5): after the name come the state, the parent's pid and the group's id
+        if name == "nginx" and int(fields.split()[2]) == group:
+            yield int(entry.name)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _full_name(process: dict[str, Any]) -> str:
+    group, name = process["group"], process["name"]
+    return name if group == name else f"{group}:{name}"
+
+
+def _program(name: str) -> Path:
+    """A program of the environment this runs in."""
+    return Path(sys.executable).with_name(name)
+
+
+def _tail(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as exc:
+        return f"({exc.strerror})"
+    return "\n".join(lines[-LOG_LINES:])

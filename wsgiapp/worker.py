@@ -1,0 +1,46 @@
+"""The worker process: `python -m wsgiapp.worker`.
+
+It takes its listening socket from file descriptor 0, where supervisord puts it (`[fcgi-program]`), so that the socket
+outlives any worker; or it binds `--listen HOST:PORT` itself.
+
+gevent patches everything but threads: gRPC runs its channel on native threads, which as greenlets would block the
+loop (see `backend`).
+"""
+
+import argparse
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one worker until SIGTERM; the exit status."""
+    from gevent import monkey
+
+    monkey.patch_all(thread=False, queue=False)
+
+    import socket
+
+    from wsgiapp import logs, settings
+    from wsgiapp.errors import WsgiappError
+
+    parser = argparse.ArgumentParser(prog="python -m wsgiapp.worker", description="one gateway worker")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="bind this address instead of using descriptor 0")
+    options = parser.parse_args(argv)
+    try:
+        configured = settings.load()
+        logs.configure(configured.log.level)
+        from wsgiapp.server import serve
+
+        if options.listen:
+            host, _, port = options.listen.rpartition(":")
+            listener = socket.create_server((host, int(port)), backlog=1024)
+        else:
+            listener = socket.socket(fileno=0)
+        serve(configured, listener)
+    except (WsgiappError, OSError) as exc:
+        print(f"wsgiapp: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
