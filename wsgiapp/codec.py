@@ -51,6 +51,9 @@ VALUE_FIELDS: Mapping[int, str] = {
     types_pb2.DT_STRING: "string_val",
 }
 
+# A message of a few bytes may stand for a tensor of this many elements, but not for one that fills the memory.
+MAX_REPEATED = 2**26
+
 
 def encode_tensor(array: np.ndarray, *, as_content: bool = True) -> TensorProto:
     """An array of any shape as a `TensorProto`.
@@ -86,12 +89,14 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     size = math.prod(shape)
     if tensor.tensor_content:
+        if dtype.hasobject or len(tensor.tensor_content) % dtype.itemsize:
+            raise InternalError(f"a tensor of {dtype} came with {len(tensor.tensor_content)} bytes of content")
         flat = np.frombuffer(tensor.tensor_content, dtype)
     else:
         flat = _from_values(getattr(tensor, VALUE_FIELDS[tensor.dtype]), tensor.dtype, dtype)
-        if 0 < flat.size < size:
+        if 0 < flat.size < size <= MAX_REPEATED:
             flat = np.concatenate([flat, np.repeat(flat[-1:], size - flat.size)])
-    if flat.size != size:
+    if flat.size != size or min(shape, default=0) < 0:
         raise InternalError(f"a tensor of shape {list(shape)} came with {flat.size} values")
     return flat.reshape(shape)
 

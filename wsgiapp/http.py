@@ -147,7 +147,7 @@ def problem_of(error: Exception, request_id: str) -> Response:
         return response
     if isinstance(error, RequestEntityTooLarge):
         return problem(413, "body: larger than the limit", request_id, field="body")
-    if isinstance(error, TimeoutError):
+    if isinstance(error.__context__, TimeoutError):  # Werkzeug takes a silent client for one that has gone
         return problem(408, "body: it did not arrive in time", request_id, field="body")
     if isinstance(error, HTTPException):
         return _problem_of_http(error, request_id)

@@ -5,7 +5,7 @@ import binascii
 from wsgiapp.errors import InvalidField
 
 # URL-safe alphabet to the standard one; a "+" that a form or URL decoder made a space; line breaks of MIME encoders.
-_TO_STANDARD = str.maketrans("-_ ", "+/+", "=\r\n\t")
+_TO_STANDARD = str.maketrans("-_ ", "+/+", "\r\n\t")
 
 
 def decode_base64(field: str, text: str) -> bytes:

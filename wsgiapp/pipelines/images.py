@@ -74,9 +74,11 @@ def stretch(values: np.ndarray) -> np.ndarray:
 
 
 def resize_map(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A uint8 map in another size: averaged where it shrinks, bilinear where it grows, as `imresize` did."""
-    shrinks = height * width < values.shape[0] * values.shape[1]
-    return cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    """A uint8 map in another size: along each axis averaged where it shrinks, bilinear where it grows, as `imresize`."""
+    least = (min(width, values.shape[1]), min(height, values.shape[0]))
+    if least != values.shape[::-1]:
+        values = cv2.resize(values, least, interpolation=cv2.INTER_AREA)
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -31,11 +31,13 @@ class Saliency:
     def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
         refuse_unknown_options(options, {"size", "mean", "input", "output", "encoding"})
         self._limits = resources.image
-        self._size = int(options.get("size", 320))
+        self._size = options.get("size", 320)
         self._mean = np.asarray(options.get("mean", (126.88, 120.24, 112.19)), np.float32)
         self._input = str(options.get("input", "img_in"))
         self._output = str(options.get("output", "img_out"))
         self._encoding = options.get("encoding", "png")
+        if type(self._size) is not int or self._size < 1:
+            raise SettingsError(f"options.size = {self._size}: not a number of pixels")
         if self._mean.shape != (3,):
             raise SettingsError(f"options.mean = {options['mean']}: not three numbers, red, green, blue")
         if self._encoding not in ENCODERS:
@@ -50,7 +52,7 @@ class Saliency:
     def preprocess(self, payload: Payload) -> Prepared:
         """The picture as float32 (1, size, size, 3), RGB minus the mean, resized to the nearest pixel."""
         encoding = payload.fields.get("encoding", self._encoding)
-        if encoding not in ENCODERS:
+        if not isinstance(encoding, str) or encoding not in ENCODERS:
             raise InvalidField("encoding", f"not one of {', '.join(ENCODERS)}")
         image = decode_image("img", _file(payload), self._limits)
         height, width = image.shape[:2]

@@ -1,19 +1,17 @@
 """Chinese text, segmented with jieba, for models that take padded rows of words."""
 
 import ast
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-import jieba
 import numpy as np
 import orjson
 
 from wsgiapp.errors import InternalError, InvalidField, TooLarge
 from wsgiapp.pipelines import Arrays, Payload, Prepared, Resources, Result, refuse_unknown_options
 from wsgiapp.pipelines.base64text import decode_base64
-
-jieba.setLogLevel(logging.WARNING)
+from wsgiapp.pipelines.tokenizer import load_tokenizer
 
 Row = list[str]
 
@@ -31,15 +29,15 @@ class SegmentedText:
         self._words = str(options.get("words", "words"))
         self._nwords = str(options.get("nwords", "nwords"))
         self._user_dictionary = options.get("user_dictionary")
-        self._tokenizer = jieba.Tokenizer()
-        # jieba keeps its parsed dictionary in a file; by default in /tmp, where anyone could have put another one.
-        self._tokenizer.tmp_dir = str(resources.cache)
+        self._cache = resources.cache
 
     def warm_up(self) -> None:
         """Load the dictionaries; in the first request it would take a second."""
-        self._tokenizer.initialize()
-        if self._user_dictionary:
-            self._tokenizer.load_userdict(self._user_dictionary)
+        self._segment_text("预热")
+
+    @cached_property
+    def _segment_text(self) -> Callable[[str], Row]:
+        return load_tokenizer(self._cache, self._user_dictionary).lcut
 
     def preprocess(self, payload: Payload) -> Prepared:
         """Words as bytes (rows, longest), padded with b"", and their number a row as int32 (rows,)."""
@@ -83,7 +81,7 @@ class SegmentedText:
         return [self._segment("line", line)], False
 
     def _segment(self, field: str, text: str) -> Row:
-        words = [word for word in self._tokenizer.lcut(text) if not word.isspace()]
+        words = [word for word in self._segment_text(text) if not word.isspace()]
         if not words:
             raise InvalidField(field, "empty; there is no text to classify")
         return words

@@ -1,0 +1,46 @@
+"""Fixtures that several tests share: a tiny model, and the model server that serves it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import Process, free_port, python_module
+
+TINY_MODEL = Path(__file__).with_name("tiny_model.py")
+
+def save_tiny_model(version: Path, shift: float) -> None:
+    """Write a SavedModel; in a process of its own, so that the tests' process stays without TensorFlow."""
+    env = {**os.environ, "KERAS_HOME": str(version.parent), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    subprocess.run([sys.executable, str(TINY_MODEL), str(version), str(shift)], check=True, env=env)
+
+
+@pytest.fixture(scope="session")
+def tiny_versions(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Two SavedModels to copy from: version 1 answers x / 2 + 2, version 2 x / 2 + 3."""
+    folder = tmp_path_factory.mktemp("tiny")
+    for version, shift in ((1, 2.0), (2, 3.0)):
+        save_tiny_model(folder / str(version), shift)
+    return {1: folder / "1", 2: folder / "2"}
+
+
+@pytest.fixture(scope="session")
+def tiny_server(tiny_versions: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a model server that serves version 1 and 2 of `tiny`; not to be stopped."""
+    folder = tmp_path_factory.mktemp("server")
+    port = free_port()
+    config = folder / "models.config"
+    config.write_text(
+        f"""model_config_list {{ config {{
+            name: "tiny" base_path: "{tiny_versions[1].parent}" model_platform: "tensorflow"
+            model_version_policy {{ all {{}} }}
+            version_labels {{ key: "stable" value: 1 }}
+        }} }}"""
+    )
+    command = python_module("wsgiapp.modelserver", f"--port={port}", "--host=127.0.0.1", f"--model_config_file={config}")
+    with Process(command, folder / "log", KERAS_HOME=str(folder)) as process:
+        process.wait_until(lambda: "serving gRPC" in process.output)
+        yield f"127.0.0.1:{port}"

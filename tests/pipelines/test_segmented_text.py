@@ -1,0 +1,171 @@
+"""Text in every form that clients send it, and what is wrong with it named."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support import REPOSITORY
+from wsgiapp.errors import InternalError, InvalidField, SettingsError, TooLarge
+from wsgiapp.pipelines import Payload, Resources, TextLimits
+from wsgiapp.pipelines.segmented_text import SegmentedText
+
+WORDS = ["我", "很", "喜欢", "中国", "零食", "的", "产品"]
+LINE = "".join(WORDS)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> SegmentedText:
+    limits = TextLimits(chars=100, rows=4)
+    made = SegmentedText({}, Resources(text=limits, cache=tmp_path_factory.mktemp("cache")))
+    made.warm_up()
+    return made
+
+
+def b64(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def rows(pipeline: SegmentedText, **fields: Any) -> list[list[str]]:
+    in_url = fields.pop("in_url", False)
+    inputs = pipeline.preprocess(Payload(fields, in_url=in_url)).inputs
+    assert inputs["words"].dtype == object
+    assert inputs["nwords"].dtype == np.int32
+    return [
+        [word.decode() for word in row[:length]] for row, length in zip(inputs["words"], inputs["nwords"], strict=True)
+    ]
+
+
+def test_a_line_is_segmented(pipeline: SegmentedText) -> None:
+    assert rows(pipeline, line=LINE) == [WORDS]
+    assert rows(pipeline, line=b64(LINE), in_url=True) == [WORDS]
+    assert rows(pipeline, line=" 我 \n很\t喜欢 ") == [["我", "很", "喜欢"]]
+
+
+def test_several_lines_are_padded_to_the_longest(pipeline: SegmentedText) -> None:
+    prepared = pipeline.preprocess(Payload({"lines": [LINE, "好"]}))
+    assert prepared.inputs["words"].shape == (2, len(WORDS))
+    assert prepared.inputs["words"][1].tolist() == ["好".encode()] + [b""] * (len(WORDS) - 1)
+    assert prepared.inputs["nwords"].tolist() == [len(WORDS), 1]
+
+
+@pytest.mark.parametrize("nwords", [None, 7, "7", [7]])
+def test_words(pipeline: SegmentedText, nwords: Any) -> None:
+    fields = {} if nwords is None else {"nwords": nwords}
+    assert rows(pipeline, words=WORDS, **fields) == [WORDS]
+
+
+@pytest.mark.parametrize("literal", [json.dumps(WORDS), json.dumps(WORDS, ensure_ascii=False), str(WORDS), str(tuple(WORDS))])
+def test_words_in_a_url(pipeline: SegmentedText, literal: str) -> None:
+    assert rows(pipeline, words=literal, in_url=True) == [WORDS]
+    assert rows(pipeline, words=b64(literal), in_url=True) == [WORDS]
+    assert rows(pipeline, words=literal) == [WORDS]
+
+
+def test_python_2_s_literal(pipeline: SegmentedText) -> None:
+    assert rows(pipeline, words=b64(r"[u'\u975e\u5e38', u'\u8ba8\u538c']"), in_url=True) == [["非常", "讨厌"]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "line: missing"),
+        ({"line": ""}, "line: empty"),
+        ({"line": " \n\u3000"}, "line: empty"),
+        ({"line": 3}, "line: not a text"),
+        ({"line": None}, "line: not a text"),
+        ({"line": "a", "words": ["a"]}, "words: sent together with line"),
+        ({"lines": []}, "lines: empty"),
+        ({"lines": "好"}, "lines: neither JSON nor a list"),
+        ({"lines": {"a": 1}}, "lines: not a list"),
+        ({"lines": ["好", " "]}, "lines[1]: empty"),
+        ({"lines": ["好", 3]}, "lines[1]: not a text"),
+        ({"words": []}, "words: empty"),
+        ({"words": ["a", ""]}, "words[1]: empty"),
+        ({"words": [["a"]]}, "words[0]: not a text"),
+        ({"words": "__import__('os')"}, "words: neither JSON nor a list"),
+        ({"words": "[__import__('os').system('true')]"}, "words: neither JSON nor a list"),
+        ({"words": "[" * 5000}, "words: neither JSON nor a list"),
+        ({"words": "{'a': 1}"}, "words: not a list"),
+        ({"words": "'a'"}, "words: not a list"),
+        ({"words": "['\\ud800']"}, "words: holds half a surrogate"),
+        ({"words": ["a"], "nwords": 2}, "nwords: 2, but words has 1"),
+        ({"words": ["a"], "nwords": "x"}, "nwords: not a whole number"),
+        ({"words": ["a"], "nwords": True}, "nwords: not a whole number"),
+        ({"words": ["a"], "nwords": 1.0}, "nwords: not a whole number"),
+        ({"words": ["a"], "nwords": [1, 1]}, "nwords: not a whole number"),
+    ],
+)
+def test_a_wrong_field_is_named(pipeline: SegmentedText, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        pipeline.preprocess(Payload(fields))
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"line": "!!!"}, "line: not base64"),
+        ({"line": ""}, "line: empty"),
+        ({"line": base64.b64encode("好".encode("gbk")).decode()}, "line: not UTF-8"),
+        ({"words": "__import__('os')"}, "words: not base64"),
+        ({"words": b64("__import__('os')")}, "words: neither JSON nor a list"),
+    ],
+)
+def test_a_wrong_field_in_a_url_is_named(pipeline: SegmentedText, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        pipeline.preprocess(Payload(fields, in_url=True))
+    assert str(caught.value).startswith(message)
+
+
+def test_limits(pipeline: SegmentedText) -> None:
+    assert rows(pipeline, line="好" * 100)
+    for fields in ({"line": "好" * 101}, {"words": ["好"] * 101}, {"lines": ["好" * 51, "好" * 50]}, {"lines": ["好"] * 5}):
+        with pytest.raises(TooLarge) as caught:
+            pipeline.preprocess(Payload(fields))
+        assert caught.value.field == next(iter(fields))
+
+
+def test_answers(pipeline: SegmentedText) -> None:
+    outputs = {
+        "softmax": np.array([[0.1, 0.9], [0.7, 0.3]], np.float32),
+        "labels": np.array([b"POS", "负".encode()], dtype=object),
+        "classes_id": np.array([1, 0], np.int64),
+    }
+    several = pipeline.postprocess(outputs, True)["results"]
+    assert [list(each) for each in several] == [["classes_id", "labels", "softmax"]] * 2
+    assert [each["labels"] for each in several] == ["POS", "负"]
+    single = pipeline.postprocess({name: array[:1] for name, array in outputs.items()}, False)
+    assert (single["classes_id"], single["labels"]) == (1, "POS")
+    np.testing.assert_array_equal(single["softmax"], outputs["softmax"][0])
+    with pytest.raises(InternalError):
+        pipeline.postprocess({**outputs, "extra": np.zeros(3)}, True)
+    with pytest.raises(InternalError):
+        pipeline.postprocess({"scalar": np.array(1.0)}, False)
+
+
+def test_options(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"options\.wrods"):
+        SegmentedText({"wrods": "x"}, Resources())
+    dictionary = tmp_path / "own.txt"
+    dictionary.write_text("零食的产品 100000 n\n", encoding="utf-8")
+    made = SegmentedText({"words": "w", "nwords": "n", "user_dictionary": str(dictionary)}, Resources(cache=tmp_path))
+    made.warm_up()
+    inputs = made.preprocess(Payload({"line": LINE})).inputs
+    assert [word.decode() for word in inputs["w"][0]] == ["我", "很", "喜欢", "中国", "零食的产品"]
+    assert inputs["n"].tolist() == [5]
+
+
+def test_the_tokenizer_is_jieba_s_own_and_writes_only_to_its_cache(tmp_path: Path) -> None:
+    import jieba
+
+    jieba.dt.tmp_dir = str(tmp_path)
+    corpus = (REPOSITORY / "README.zh-CN.md").read_text(encoding="utf-8")
+    for _ in range(2):  # the second one reads what the first one kept
+        made = SegmentedText({}, Resources(text=TextLimits(chars=10**6), cache=tmp_path / "cache"))
+        words = made.preprocess(Payload({"line": corpus})).inputs["words"][0]
+        assert [word.decode() for word in words] == [word for word in jieba.lcut(corpus) if not word.isspace()]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [f"jieba-{jieba.__version__}.cache"]

@@ -1,0 +1,269 @@
+"""The application, called as WSGI servers call it, over a model server that is a few lines of code."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from werkzeug.test import Client
+
+from support import image_file, multipart, photograph
+from wsgiapp import settings
+from wsgiapp.app import Application, create_app
+from wsgiapp.backend import Target
+from wsgiapp.dataplane import DataPlane
+from wsgiapp.errors import DeadlineExceeded, InternalError, RequestError, Unavailable
+from wsgiapp.http import STATUS, TITLES
+from wsgiapp.middleware import answer_request_id, log_access
+from wsgiapp.protos import ModelVersionStatus
+
+TOML = """
+[models.lstm]
+pipeline = "segmented_text"
+[models.cv_sod]
+pipeline = "saliency"
+label = "canary"
+[limits]
+body_bytes = 20000
+inflight = 2
+"""
+
+
+class CountingModels:
+    """A model server: it labels a text by its number of words, and an image by its brightness."""
+
+    def __init__(self) -> None:
+        self.state = ModelVersionStatus.AVAILABLE
+        self.error: Exception | None = None
+        self.targets: list[Target] = []
+
+    def predict(
+        self, target: Target, inputs: Mapping[str, np.ndarray], deadline: float
+    ) -> tuple[dict[str, np.ndarray], int]:
+        self.targets.append(target)
+        if self.error:
+            raise self.error
+        if target.model == "lstm":
+            return {"classes_id": inputs["nwords"].astype(np.int64)}, 1
+        return {"img_out": inputs["img_in"].mean(axis=-1, keepdims=True)}, 1
+
+    def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]:
+        if self.error:
+            raise self.error
+        return [ModelVersionStatus(version=3, state=self.state)]
+
+    def close(self) -> None:
+        pass
+
+
+class Site:
+    """An application with its model server, and a client of it."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "wsgiapp.toml").write_text(TOML)
+        self.settings = settings.load({"WSGIAPP_CONF": str(folder), "WSGIAPP_HOME": str(folder)})
+        self.backend = CountingModels()
+        self.app = Application(self.settings, DataPlane(self.settings, self.backend))
+        self.client = Client(self.app)
+
+
+@pytest.fixture(scope="module")
+def module_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    site = Site(tmp_path_factory.mktemp("site"))
+    site.app.dataplane.warm_up()
+    return site
+
+
+@pytest.fixture
+def site(module_site: Site) -> Site:
+    module_site.backend.__init__()  # type: ignore[misc]
+    return module_site
+
+
+def test_text(site: Site) -> None:
+    answer = site.client.post("/lstm/predict", json={"words": ["非常", "讨厌"], "nwords": 2})
+    assert (answer.status_code, answer.json) == (200, {"status": 0, "classes_id": 2})
+    answer = site.client.post("/predict", json={"lines": ["好", "非常 讨厌"]})
+    assert answer.json == {"status": 0, "results": [{"classes_id": 1}, {"classes_id": 2}]}
+    assert {target.model for target in site.backend.targets} == {"lstm"}
+
+
+def test_json_goes_by_many_names(site: Site) -> None:
+    body = json.dumps({"line": "好"})
+    for content_type in ("application/json", "application/x-www-form-urlencoded", "text/plain", "application/x-foo+json"):
+        assert site.client.post("/predict", data=body, content_type=content_type).status_code == 200, content_type
+
+
+def test_a_form_is_read_like_a_url(site: Site) -> None:
+    answer = site.client.post("/predict", data={"words": "['a', 'b']", "nwords": "2"})
+    assert answer.json == {"status": 0, "classes_id": 2}
+
+
+def test_image_forms(site: Site) -> None:
+    file = image_file(photograph())
+    body, content_type = multipart("img", "p.png", file, encoding="npy")
+    answers = [
+        site.client.post("/cv_sod/predict", data=body, content_type=content_type),
+        site.client.post("/cv_sod/predict?encoding=npy", data=file, content_type="image/png"),
+        site.client.post("/cv_sod/predict?encoding=npy", data=file, content_type="application/octet-stream"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert len({answer.data for answer in answers}) == 1
+    assert answers[0].json["shape"] == [48, 64]
+    assert site.backend.targets[0] == Target("cv_sod", "serving_default", None, "canary")
+
+
+@pytest.mark.parametrize(
+    ("accept", "mimetype"),
+    [
+        ("image/png", "image/png"),
+        ("image/*", "image/png"),
+        ("image/png, application/json;q=0.5", "image/png"),
+        ("application/json, image/png;q=0.5", "application/json"),
+        ("*/*", "application/json"),
+        ("text/html,application/xhtml+xml,image/avif,image/webp,*/*;q=0.8", "application/json"),
+    ],
+)
+def test_accept(site: Site, accept: str, mimetype: str) -> None:
+    answer = site.client.post(
+        "/cv_sod/predict", data=image_file(photograph()), content_type="image/png", headers={"Accept": accept}
+    )
+    assert (answer.status_code, answer.mimetype) == (200, mimetype)
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "status", "detail"),
+    [
+        ("/predict", {}, 400, "line: missing"),
+        ("/predict", {"data": '{"line": "好'}, 400, "body: not JSON"),
+        ("/predict", {"data": b"\xff\xfe"}, 400, "body: not JSON"),
+        ("/predict", {"json": ["好"]}, 400, "body: a JSON list where an object"),
+        ("/predict", {"json": 3}, 400, "body: a JSON number where an object"),
+        ("/predict", {"json": {"line": "好" * 11_000}}, 413, "body: larger than the limit"),
+        ("/nosuch/predict", {"json": {"line": "好"}}, 404, "model 'nosuch' is not configured"),
+        ("/nosuch", {"json": {}}, 404, "nothing is served at /nosuch"),
+        ("/cv_sod/predict", {"data": b"", "content_type": "image/png"}, 400, "img: empty"),
+    ],
+)
+def test_problems(site: Site, path: str, arguments: dict[str, Any], status: int, detail: str) -> None:
+    answer = site.client.post(path, headers={"X-Request-ID": "abc-1"}, **arguments)
+    assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+    body = json.loads(answer.data)
+    assert body["status"] == status
+    assert body["title"] == TITLES[status]
+    assert body["request_id"] == "abc-1"
+    assert detail in body["detail"]
+    if ": " in detail and status != 404:
+        assert body["field"] == detail.partition(":")[0]
+
+
+def test_a_method_that_is_not_allowed(site: Site) -> None:
+    answer = site.client.put("/predict", data=b"x")
+    assert answer.status_code == 405
+    assert {name.strip() for name in answer.headers["Allow"].split(",")} == {"GET", "HEAD", "POST"}
+    assert json.loads(answer.data)["status"] == 405
+
+
+def every_subclass(kind: type) -> set[type]:
+    return {kind}.union(*(every_subclass(each) for each in kind.__subclasses__()))
+
+
+def test_every_error_has_a_status_and_a_title() -> None:
+    assert set(STATUS) == every_subclass(RequestError) - {RequestError}
+    assert set(STATUS.values()) <= set(TITLES)
+
+
+def test_what_the_model_server_ends_with(site: Site) -> None:
+    site.backend.error = Unavailable("away")
+    answer = site.client.post("/predict", json={"line": "好"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    site.backend.error = DeadlineExceeded("late")
+    assert site.client.post("/predict", json={"line": "好"}).status_code == 504
+    site.backend.error = InternalError("odd")
+    assert site.client.post("/predict", json={"line": "好"}).status_code == 500
+
+
+def test_a_bug_tells_the_client_nothing_and_the_log_everything(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.backend.error = ZeroDivisionError("secret")
+    answer = site.client.post("/predict", json={"line": "好"}, headers={"X-Request-ID": "find-me"})
+    assert answer.status_code == 500
+    assert b"secret" not in answer.data
+    assert "find-me" in caplog.text and "ZeroDivisionError: secret" in caplog.text
+
+
+def test_health_and_readiness(site: Site) -> None:
+    assert site.client.get("/healthz").json == {"status": 0}
+    assert site.client.get("/readyz").json == {"status": 0, "models": ["lstm", "cv_sod"]}
+    site.backend.state = ModelVersionStatus.LOADING
+    answer = site.client.get("/readyz")
+    assert answer.status_code == 503
+    assert json.loads(answer.data)["missing"] == [
+        "lstm: no version is AVAILABLE (3 LOADING)",
+        "cv_sod: no version is AVAILABLE (3 LOADING)",
+    ]
+    site.backend.error = Unavailable("away")
+    assert json.loads(site.client.get("/readyz").data)["missing"] == ["lstm: away", "cv_sod: away"]
+    assert site.client.get("/healthz").status_code == 200
+
+
+def test_readiness_waits_for_the_pipelines(tmp_path: Path) -> None:
+    cold = Site(tmp_path)
+    missing = json.loads(cold.client.get("/readyz").data)["missing"]
+    assert missing == ["lstm: its pipeline is warming up", "cv_sod: its pipeline is warming up"]
+
+
+def test_index(site: Site) -> None:
+    index = site.client.get("/").json
+    assert index["models"]["cv_sod"]["predict"] == "/cv_sod/predict"
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("abc-1._Z", True), ("a" * 128, True), ("a" * 129, False), ("a b", False), ("", False)])
+def test_request_ids(site: Site, sent: str, kept: bool) -> None:
+    client = Client(answer_request_id(site.app))
+    first, second = (client.get("/healthz", headers={"X-Request-ID": sent}).headers["X-Request-ID"] for _ in range(2))
+    assert (first == sent) == kept
+    assert (first == second) == kept
+
+
+def test_the_access_log_is_json(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("wsgiapp.access").propagate = True
+    client = Client(log_access(site.app))
+    with caplog.at_level(logging.INFO, "wsgiapp.access"):
+        client.post("/lstm/predict", json={"line": "好"}, headers={"X-Request-ID": "good"})
+        client.get("/lstm/predict?line=%21", headers={"X-Request-ID": "bad"})
+        client.get('/"%0A中', headers={"X-Request-ID": "odd"}, environ_base={"REMOTE_ADDR": "1.2.3.4"})
+    good, bad, odd = (json.loads(record.message) for record in caplog.records if record.name == "wsgiapp.access")
+    assert (good["request_id"], good["status"], good["model"], good["method"]) == ("good", 200, "lstm", "POST")
+    assert good["bytes"] > 0 and good["ms"] > 0
+    assert (bad["status"], bad["error"]) == (400, "line: not base64")
+    assert (odd["path"], odd["client"], odd["status"]) == ('/"\n中', "1.2.3.4", 404)
+
+
+def test_too_many_in_flight_are_refused_at_once(site: Site) -> None:
+    """The model server asks the application itself while a prediction is in flight."""
+    answers = []
+    plain = site.backend.predict
+
+    def asking(target: Target, inputs: Mapping[str, np.ndarray], deadline: float) -> Any:
+        answers.append(site.client.post("/predict", json={"line": "好"}))
+        return plain(target, inputs, deadline)
+
+    site.backend.predict = asking  # type: ignore[method-assign]
+    try:
+        assert site.client.post("/predict", json={"line": "好"}).status_code == 200
+    finally:
+        del site.backend.predict
+    innermost = answers[0]
+    assert (innermost.status_code, innermost.headers["Retry-After"]) == (503, "1")
+    assert "2 predictions are in flight" in json.loads(innermost.data)["detail"]
+    assert [answer.status_code for answer in answers[1:]] == [200]
+
+
+def test_wiring(site: Site) -> None:
+    app = create_app(site.settings)
+    answer = Client(app).get("/healthz")
+    assert answer.status_code == 200 and answer.headers["X-Request-ID"]
+    app.close()

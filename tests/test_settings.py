@@ -1,0 +1,110 @@
+"""Defaults, file, variables: the later wins, and what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+
+from support import REPOSITORY
+from wsgiapp import settings
+from wsgiapp.errors import SettingsError
+
+MODELS = '[models.lstm]\npipeline = "segmented_text"\n'
+
+
+def load(tmp_path: Path, text: str = MODELS, **variables: str) -> settings.Settings:
+    (tmp_path / "wsgiapp.toml").write_text(text, encoding="utf-8")
+    return settings.load({"WSGIAPP_CONF": str(tmp_path), **variables})
+
+
+def test_defaults(tmp_path: Path) -> None:
+    loaded = load(tmp_path)
+    assert (loaded.http.host, loaded.http.port) == ("127.0.0.1", 8080)
+    assert loaded.backend.address == "127.0.0.1:8500"
+    assert loaded.default_model == "lstm"
+    assert loaded.workers >= 2
+    assert loaded.models["lstm"].signature == "serving_default"
+    assert loaded.home == REPOSITORY / "var"
+
+
+def test_the_file_overrides_defaults_and_variables_override_the_file(tmp_path: Path) -> None:
+    text = MODELS + '[http]\nport = 9000\nhost = "0.0.0.0"\n'
+    loaded = load(tmp_path, text, WSGIAPP_HTTP_PORT="9001", WSGIAPP_HOME=str(tmp_path / "home"))
+    assert (loaded.http.host, loaded.http.port) == ("0.0.0.0", 9001)
+    assert loaded.run == tmp_path / "home" / "run"
+
+
+def test_types_of_variables(tmp_path: Path) -> None:
+    loaded = load(tmp_path, WSGIAPP_LOG_ACCESS="false", WSGIAPP_HTTP_DRAIN_SECONDS="2.5", WSGIAPP_APP_WORKERS="3")
+    assert (loaded.log.access, loaded.http.drain_seconds, loaded.workers) == (False, 2.5, 3)
+
+
+def test_a_model_s_table(tmp_path: Path) -> None:
+    text = MODELS + '[models.other]\npipeline = "p"\nversion = 7\ndeadline_seconds = 2\noptions = { size = 64 }\n'
+    model = load(tmp_path, text).models["other"]
+    assert (model.name, model.version, model.deadline_seconds, model.options) == ("other", 7, 2.0, {"size": 64})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[app]\nworkers = "four"', 'app.workers = "four": not a whole number'),
+        ("[app]\nworkers = true", "app.workers = True: not a whole number"),
+        ("[http]\nport = 70000", "http.port = 70000: must be between 1 and 65535"),
+        ("[http]\nprot = 1", "http.prot: no such setting; did you mean port"),
+        ("[htpt]\nport = 1", "htpt: no such setting; did you mean http"),
+        ("http = 3", "http = 3: not a table"),
+        ("[http", "wsgiapp.toml"),
+        ('[app]\ndefault_model = "x"', 'app.default_model = "x": not a configured model (lstm)'),
+        ('[log]\nlevel = "loud"', 'log.level = "loud"'),
+        ('[backend]\naddress = "here"', 'backend.address = "here": not host:port'),
+        ("[models.v1]\npipeline = 'p'", "models.v1: not a name"),
+        ("[models.'a/b']\npipeline = 'p'", "models.a/b: not a name"),
+        ("[models.a]", "models.a.pipeline: missing"),
+        ("[models.a]\npipeline = 'p'\nversion = 1\nlabel = 'x'", "both version and label"),
+        ("[models.a]\npipeline = 'p'\ndeadline_seconds = 0", "models.a.deadline_seconds = 0: must be at least"),
+        ("[models.a]\npipeline = 'p'\noptions = 3", "models.a.options = 3: not a table"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, text + "\n" + MODELS if not text.startswith("[http\n") else text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("WSGIAPP_HTTP_PORT", "eighty", 'WSGIAPP_HTTP_PORT = "eighty": not a whole number'),
+        ("WSGIAPP_LOG_ACCESS", "yes", 'WSGIAPP_LOG_ACCESS = "yes": not true or false'),
+        ("WSGIAPP_PORT", "1", "WSGIAPP_PORT: no such setting"),
+    ],
+)
+def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, **{variable: value})
+    assert message in str(caught.value)
+
+
+def test_no_file_and_no_model(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="WSGIAPP_CONF"):
+        settings.load({"WSGIAPP_CONF": str(tmp_path / "nowhere")})
+    with pytest.raises(SettingsError, match="models: none is configured"):
+        load(tmp_path, "")
+
+
+def test_the_shipped_file_is_right() -> None:
+    assert set(settings.load({}).models) == {"lstm", "cv_sod"}
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_readmes_list_every_setting_with_its_default(readme: str) -> None:
+    text = (REPOSITORY / readme).read_text(encoding="utf-8")
+    for table, key, default, _ in settings.reference():
+        shown = f"`{default}`" if default else ""
+        assert f"| `{table}.{key}` | {shown} |" in text, f"{readme} lacks {table}.{key} with its default"
+
+
+def test_the_english_readme_has_the_meanings_as_they_stand_in_the_code() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for table, key, _, about in settings.reference():
+        assert about in text, f"{table}.{key}"
