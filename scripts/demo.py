@@ -16,7 +16,7 @@ from wsgiapp import settings
 from wsgiapp.errors import WsgiappError
 from wsgiapp.stack import Stack
 
-TEXT = "我很喜欢中国零食的产品"
+TEXT = "我很喜欢中国银行的产品"
 SIZE = 240
 
 

@@ -57,7 +57,11 @@ class Answer:
 
 
 def fetch(
-    url: str, body: bytes | Mapping[str, Any] | None = None, method: str | None = None, timeout: float = 60, **headers: str
+    url: str,
+    body: bytes | Mapping[str, Any] | None = None,
+    method: str | None = None,
+    timeout: float = 60,
+    **headers: str,
 ) -> Answer:
     """One request on a connection of its own; a mapping goes as JSON; `Content_Type=` names a header."""
     parts = urlsplit(url)

@@ -93,7 +93,12 @@ def test_text(site: Site) -> None:
 
 def test_json_goes_by_many_names(site: Site) -> None:
     body = json.dumps({"line": "好"})
-    for content_type in ("application/json", "application/x-www-form-urlencoded", "text/plain", "application/x-foo+json"):
+    for content_type in (
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+        "application/x-foo+json",
+    ):
         assert site.client.post("/predict", data=body, content_type=content_type).status_code == 200, content_type
 
 
@@ -220,7 +225,9 @@ def test_index(site: Site) -> None:
     assert index["models"]["cv_sod"]["predict"] == "/cv_sod/predict"
 
 
-@pytest.mark.parametrize(("sent", "kept"), [("abc-1._Z", True), ("a" * 128, True), ("a" * 129, False), ("a b", False), ("", False)])
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("abc-1._Z", True), ("a" * 128, True), ("a" * 129, False), ("a b", False), ("", False)]
+)
 def test_request_ids(site: Site, sent: str, kept: bool) -> None:
     client = Client(answer_request_id(site.app))
     first, second = (client.get("/healthz", headers={"X-Request-ID": sent}).headers["X-Request-ID"] for _ in range(2))

@@ -68,7 +68,12 @@ def test_strings(client: ModelServer) -> None:
         (Target("tiny", label="x"), {"x": X}, InvalidArgument, "Unrecognized servable version label: x"),
         (Target("tiny", "x"), {"x": X}, InvalidArgument, 'Serving signature key "x" not found.'),
         (Target("tiny"), {"z": X}, InvalidArgument, "Sent extra: {z}. Missing but required: {x}"),
-        (Target("tiny"), {"x": X.astype(np.int32)}, InvalidArgument, "input x is of int32; the signature wants float32"),
+        (
+            Target("tiny"),
+            {"x": X.astype(np.int32)},
+            InvalidArgument,
+            "input x is of int32; the signature wants float32",
+        ),
         (Target("tiny"), {"x": X.reshape(1, 2, 1, 1)[..., 0].repeat(3, 2)}, RequestError, "."),
     ],
 )
@@ -170,7 +175,7 @@ def test_a_model_server_that_comes_back_is_used_again(tiny_versions: dict[int, P
         except Unavailable:
             return False
 
-    for client in connected(f"127.0.0.1:{port}"):
+    for client in connected(f"127.0.0.1:{port}"):  # noqa: B007
         for life in range(2):
             with Process(command, tmp_path / f"log{life}", KERAS_HOME=str(tmp_path)) as server:
                 server.wait_until(lambda: "serving gRPC" in server.output)
@@ -204,6 +209,9 @@ def test_only_this_module_speaks_grpc_in_the_gateway() -> None:
     package = Path(inspect.getfile(backend)).parent
     for path in [*package.glob("*.py"), *package.glob("views/*.py"), *package.glob("pipelines/*.py")]:
         names = {
-            alias.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for alias in node.names
+            alias.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import)
+            for alias in node.names
         }
         assert ("grpc" in names) == (path.name == "backend.py"), path

@@ -137,13 +137,17 @@ def test_a_drain_under_load_breaks_no_answer(tmp_path: Path) -> None:
             assert worker.wait(20) == 0
     broken = [failure for failure in load.failures if "refused" not in failure.lower()]
     # A client may have written its next request into a connection that closes; it must see that nothing came back.
-    assert all("RemoteDisconnected" in each or "reset" in each.lower() or "pipe" in each.lower() for each in broken), broken[:5]
+    assert all("RemoteDisconnected" in each or "reset" in each.lower() or "pipe" in each.lower() for each in broken), (
+        broken[:5]
+    )
 
 
 def test_a_port_that_is_taken_is_said_plainly(worker: Worker, tmp_path: Path) -> None:
     (tmp_path / "wsgiapp.toml").write_text(TOML)
     second = Process(
-        python_module("wsgiapp.worker", f"--listen=127.0.0.1:{worker.port}"), tmp_path / "log", WSGIAPP_CONF=str(tmp_path)
+        python_module("wsgiapp.worker", f"--listen=127.0.0.1:{worker.port}"),
+        tmp_path / "log",
+        WSGIAPP_CONF=str(tmp_path),
     )
     with second:
         assert second.wait() == 1
@@ -152,7 +156,9 @@ def test_a_port_that_is_taken_is_said_plainly(worker: Worker, tmp_path: Path) ->
 
 def test_a_wrong_setting_is_said_plainly(tmp_path: Path) -> None:
     (tmp_path / "wsgiapp.toml").write_text('[models.x]\npipeline = "nosuch"\n')
-    with Process(python_module("wsgiapp.worker", "--listen=127.0.0.1:0"), tmp_path / "log", WSGIAPP_CONF=str(tmp_path)) as process:
+    with Process(
+        python_module("wsgiapp.worker", "--listen=127.0.0.1:0"), tmp_path / "log", WSGIAPP_CONF=str(tmp_path)
+    ) as process:
         assert process.wait() == 1
     assert 'models.x.pipeline = "nosuch": no such pipeline; installed are saliency, segmented_text' in process.output
     assert "Traceback" not in process.output

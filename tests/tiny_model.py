@@ -4,7 +4,9 @@
 """
 
 import sys
+
 import tensorflow as tf
+
 
 class Tiny(tf.Module):
     def __init__(self, shift):
@@ -25,6 +27,7 @@ class Tiny(tf.Module):
         for _ in tf.range(turns):
             matrix = tf.math.l2_normalize(tf.matmul(matrix, matrix))
         return {"done": tf.reduce_sum(matrix) * 0.0 + 1.0}
+
 
 tiny = Tiny(float(sys.argv[2]))
 tf.saved_model.save(

@@ -7,7 +7,7 @@ touched from another thread, wakes the loop, which wakes the greenlet that waits
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -49,15 +49,18 @@ ERRORS: Mapping[grpc.StatusCode, type[errors.RequestError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
 }
 
-# Here gRPC speaks of its own addresses and timers, which is for the log; elsewhere the model server's words are kept.
+# gRPC speaks of addresses and timers here, which is for the log; elsewhere the model server's words are kept.
 TEXTS: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.UNAVAILABLE: "the model server cannot be reached now",
     grpc.StatusCode.DEADLINE_EXCEEDED: "the model server did not answer before the deadline",
 }
 
-# The connection was lost under a call, or is being made again: one more try, this much later, is usually enough.
-# Both calls made here only read, so that a second try can do no harm.
-RETRY_PAUSE_SECONDS = 0.1
+# After a lost connection gRPC makes a new one only now and then, and meanwhile fails calls at once. So a call that
+# finds none is tried again after these seconds, which together are longer than gRPC's longest pause: a model server
+# that is back already is found, and one that is not costs the client half a second. All calls only read, so that a
+# second try does no harm.
+LONGEST_RECONNECT_PAUSE_SECONDS = 0.25
+RETRY_PAUSES_SECONDS = (0.1, 0.15, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,13 @@ class ModelServer:
 
     def __init__(self, address: str, *, connect_seconds: float, message_bytes: int) -> None:
         self.address = address
-        milliseconds = int(connect_seconds * 1000)
         self._channel = grpc.insecure_channel(
             address,
             options=[
                 # gRPC's defaults wait up to two minutes before they look whether a lost server is back.
-                ("grpc.initial_reconnect_backoff_ms", min(100, milliseconds)),
-                ("grpc.min_reconnect_backoff_ms", milliseconds),
-                ("grpc.max_reconnect_backoff_ms", milliseconds),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", int(LONGEST_RECONNECT_PAUSE_SECONDS * 1000)),
+                ("grpc.min_reconnect_backoff_ms", int(connect_seconds * 1000)),  # the limit of one attempt
                 ("grpc.max_send_message_length", message_bytes),
                 ("grpc.max_receive_message_length", message_bytes),
                 ("grpc.enable_http_proxy", 0),
@@ -141,18 +143,18 @@ class ModelServer:
         """Close the channel; calls in flight end as `Cancelled`."""
         self._channel.close()
 
-    def _call(self, method: Callable[..., Any], request: Any, deadline: float) -> Any:
+    def _call(self, method: grpc.UnaryUnaryMultiCallable, request: Any, deadline: float) -> Any:
         with translated_errors():
-            try:
-                return self._call_once(method, request, deadline)
-            except grpc.RpcError as exc:
-                lost = exc.code() is grpc.StatusCode.UNAVAILABLE
-                if not lost or deadline - time.monotonic() < 2 * RETRY_PAUSE_SECONDS:
-                    raise
-            gevent.sleep(RETRY_PAUSE_SECONDS)
+            for pause in RETRY_PAUSES_SECONDS:
+                try:
+                    return self._call_once(method, request, deadline)
+                except grpc.RpcError as exc:
+                    if exc.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() + pause >= deadline:
+                        raise
+                gevent.sleep(pause)
             return self._call_once(method, request, deadline)
 
-    def _call_once(self, method: Callable[..., Any], request: Any, deadline: float) -> Any:
+    def _call_once(self, method: grpc.UnaryUnaryMultiCallable, request: Any, deadline: float) -> Any:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise errors.DeadlineExceeded("the deadline passed before the model server could be called")

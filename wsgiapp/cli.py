@@ -59,7 +59,7 @@ def _logs(configured: Settings) -> int:
     if not files:
         print(f"no logs in {configured.logs}")
         return 1
-    os.execvp("tail", ["tail", "-n", "20", "-F", *map(str, files)])
+    return os.execvp("tail", ["tail", "-n", "20", "-F", *map(str, files)])  # noqa: S607
 
 
 def _nginx(configured: Settings) -> int:

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import gevent
+import numpy as np
 
 from wsgiapp import pipelines
-from wsgiapp.backend import ModelServer, Target
+from wsgiapp.backend import Target
 from wsgiapp.errors import NotFound, Overloaded, RequestError, SettingsError
-from wsgiapp.pipelines import ImageLimits, Payload, Pipeline, Resources, Result, TextLimits
+from wsgiapp.pipelines import Arrays, ImageLimits, Payload, Pipeline, Resources, Result, TextLimits
 from wsgiapp.protos import ModelVersionStatus
 from wsgiapp.settings import Settings
 
@@ -23,10 +24,20 @@ class _Route(NamedTuple):
     deadline_seconds: float
 
 
+class Backend(Protocol):
+    """What is needed of a model server: `backend.ModelServer`, or a few lines in a test."""
+
+    def predict(self, target: Target, inputs: Arrays, deadline: float) -> tuple[dict[str, np.ndarray], int]: ...
+
+    def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]: ...
+
+    def close(self) -> None: ...
+
+
 class DataPlane:
     """Answers payloads for the configured models; holds what is shared by all requests of a worker."""
 
-    def __init__(self, settings: Settings, backend: ModelServer) -> None:
+    def __init__(self, settings: Settings, backend: Backend) -> None:
         self._backend = backend
         self._routes = {name: _route(settings, name) for name in settings.models}
         self._max_inflight = settings.limits.inflight

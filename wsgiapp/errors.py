@@ -1,23 +1,23 @@
 """The exceptions of the package. They know neither HTTP nor gRPC: `http` and `backend` hold the tables.
 
-    WsgiappError
-    ├── SettingsError            a setting is wrong; the operator has to act
-    ├── StackError               the processes did not start, stop or become ready
-    └── RequestError             one request cannot be answered
-        ├── InvalidArgument      the request makes no sense to the service or the model
-        │   └── InvalidField     ... because of one named field
-        ├── Unauthenticated      the model server wants to know who asks
-        ├── PermissionDenied     the model server refuses who asks
-        ├── NotFound             no such model, version, label or signature
-        ├── Conflict             the request collides with another one
-        ├── TooLarge             a named field is over its limit
-        ├── ResourceExhausted    the model server has no capacity left for this caller
-        ├── Cancelled            the caller gave up
-        ├── Unimplemented        the model server does not know the call
-        ├── Unavailable          nobody can answer now; the same request may work in a moment
-        │   └── Overloaded       ... because this worker has too many predictions in flight
-        ├── DeadlineExceeded     the answer did not come in time
-        └── InternalError        the model server failed, or its answer makes no sense
+WsgiappError
+├── SettingsError            a setting is wrong; the operator has to act
+├── StackError               the processes did not start, stop or become ready
+└── RequestError             one request cannot be answered
+    ├── InvalidArgument      the request makes no sense to the service or the model
+    │   └── InvalidField     ... because of one named field
+    ├── Unauthenticated      the model server wants to know who asks
+    ├── PermissionDenied     the model server refuses who asks
+    ├── NotFound             no such model, version, label or signature
+    ├── Conflict             the request collides with another one
+    ├── TooLarge             a named field is over its limit
+    ├── ResourceExhausted    the model server has no capacity left for this caller
+    ├── Cancelled            the caller gave up
+    ├── Unimplemented        the model server does not know the call
+    ├── Unavailable          nobody can answer now; the same request may work in a moment
+    │   └── Overloaded       ... because this worker has too many predictions in flight
+    ├── DeadlineExceeded     the answer did not come in time
+    └── InternalError        the model server failed, or its answer makes no sense
 """
 
 

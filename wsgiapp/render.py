@@ -79,6 +79,9 @@ def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "run": settings.run,
         "stop_seconds": int(http.drain_seconds) + 5,
         "tmp": settings.home / "tmp",
+        # supervisord refuses a mode for a TCP socket
+        "socket_mode": "socket_mode=0666" if nginx else "",
+        "supervisor_user": "user=root" if os.geteuid() == 0 else "",
         "user": _user_directive(settings.home),
         "workers": settings.workers,
     }

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Handler(pywsgi.WSGIHandler):
     """One connection. It tells the server when it waits for a request, and closes when the server drains."""
 
     server: "Server"
+    close_connection: bool
 
     def read_requestline(self) -> str:
         connection = self.socket
@@ -123,10 +124,8 @@ def _announced(path: Path) -> Iterator[None]:
 
 def _end_of_requests(connection: socket.socket) -> None:
     """Let the connection's reader meet its end of file, after what has already arrived."""
-    try:
+    with suppress(OSError):  # the client was quicker
         connection.shutdown(socket.SHUT_RD)
-    except OSError:
-        pass  # the client was quicker
 
 
 def _bare_problem(status: int) -> bytes:
@@ -140,5 +139,3 @@ def _bare_problem(status: int) -> bytes:
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
-
-

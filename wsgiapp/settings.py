@@ -51,9 +51,7 @@ class Http:
 
     host: str = setting("127.0.0.1", "address to listen on; `0.0.0.0` opens the service to other machines")
     port: int = setting(8080, "TCP port to listen on", least=1, most=65535)
-    connections: int = setting(
-        1000, "open connections a worker; each is a greenlet, also while it is idle", least=1
-    )
+    connections: int = setting(1000, "open connections a worker; each is a greenlet, also while it is idle", least=1)
     idle_seconds: float = setting(
         75.0, "seconds a connection may stay silent; longer than Nginx's 60, so that Nginx closes first", least=1
     )
@@ -80,7 +78,7 @@ class Limits:
     request_line_bytes: int = setting(
         2**20, "bytes of method, URL and query: a 700 KB picture in base64 (pywsgi and Nginx stop at 8 KB)", least=1024
     )
-    text_chars: int = setting(10_000, "characters of one text; the cost of a recurrent model grows with it", least=1)
+    text_chars: int = setting(10_000, "characters of all texts in one request; the cost of a recurrent model grows with it", least=1)
     text_rows: int = setting(256, "texts in one request", least=1)
     image_pixels: int = setting(
         50_000_000, "width x height of an image, read from its header: 150 MB once decoded", least=1
@@ -96,7 +94,7 @@ class Backend:
 
     address: str = setting("127.0.0.1:8500", "host:port of TensorFlow Serving's gRPC; the built-in server binds it")
     connect_seconds: float = setting(
-        1.0, "seconds for one connection attempt, and the longest pause between two", least=0.1
+        1.0, "seconds for one connection attempt; in a data centre it takes milliseconds", least=0.1
     )
     message_bytes: int = setting(
         64 * 2**20, "bytes of one gRPC message; gRPC's own 4 MB are less than one 1024x1024 picture", least=2**20
@@ -125,7 +123,7 @@ class Model:
     deadline_seconds: float = setting(
         10.0, "seconds for a prediction, retries included; then the client gets 504", least=0.001
     )
-    options: Mapping[str, Any] = setting({}, "what the pipeline takes, see its page")
+    options: Mapping[str, Any] = setting({}, "what the pipeline takes, see above")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

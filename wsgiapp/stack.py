@@ -6,10 +6,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 import xmlrpc.client
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from wsgiapp.settings import Settings
 POLL_SECONDS = 0.2
 START_SECONDS = 120.0
 LOG_LINES = 25
+# So many process ids of one program during a start mean that it dies, though supervisord has not given it up.
+MANY_LIVES = 4
 
 Report = Callable[[str], None]
 
@@ -50,7 +53,7 @@ class Stack:
             render(self._settings)
             self._end_leftovers()
             self._require_free_ports()
-            subprocess.run([_program("supervisord"), "-c", self._configuration], check=True)
+            self._start_supervisord()
         self._wait_until_ready()
 
     def down(self) -> None:
@@ -78,7 +81,7 @@ class Stack:
                 self._report(f"{name}: draining")
                 self._rpc.stopProcess(name, True)
             self._rpc.startProcess(name, False)
-            self._wait(lambda name=name: self._serves(name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
+            self._wait(partial(self._serves, name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
         if "nginx.conf" in changed:
             self._rpc.signalProcess("nginx", "HUP")
         if "supervisord.conf" in changed:
@@ -89,7 +92,7 @@ class Stack:
         if not self.is_up():
             print("nothing runs; `make up` starts it")
             return 3
-        return subprocess.run([_program("supervisorctl"), "-c", self._configuration, "status"]).returncode
+        return subprocess.run([_program("supervisorctl"), "-c", str(self._configuration), "status"]).returncode
 
     def is_up(self) -> bool:
         """Whether supervisord answers."""
@@ -108,6 +111,12 @@ class Stack:
         processes: list[dict[str, Any]] = self._rpc.getAllProcessInfo()
         return processes
 
+    def _start_supervisord(self) -> None:
+        command = [_program("supervisord"), "-c", str(self._configuration)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise StackError(f"supervisord does not start:\n{done.stderr.strip()}")
+
     def _serves(self, name: str) -> bool:
         """Whether worker `name` accepts connections: its ready file names the process that runs now."""
         process = self._rpc.getProcessInfo(name)
@@ -118,29 +127,24 @@ class Stack:
         return bool(ready == process["pid"])
 
     def _wait_until_ready(self) -> None:
+        lives: dict[str, set[int]] = {}
+
         def is_ready() -> bool:
-            self._raise_if_failing()
-            return self._missing() == ""
+            for process in self._processes():
+                seen = lives.setdefault(_full_name(process), set())
+                seen.add(process["pid"])
+                if process["statename"] in ("FATAL", "BACKOFF", "EXITED") or len(seen) > MANY_LIVES:
+                    raise StackError(_failure(process))
+            return self._answers_ready()
 
         self._wait(is_ready, START_SECONDS, "starting", "the service is not ready")
 
-    def _missing(self) -> str:
-        """What the service itself says is missing; empty when it is ready."""
+    def _answers_ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.address}/readyz", timeout=5):
-                return ""
-        except urllib.error.HTTPError as exc:
-            return f"HTTP {exc.code}"
-        except OSError as exc:
-            return str(exc)
-
-    def _raise_if_failing(self) -> None:
-        for process in self._processes():
-            if process["statename"] in ("FATAL", "BACKOFF", "EXITED"):
-                name = _full_name(process)
-                log = Path(process["stderr_logfile"] or process["stdout_logfile"])
-                text = f"{name} does not start: {process['spawnerr'] or process['statename']}"
-                raise StackError(f"{text}; the last lines of {log}:\n{_tail(log)}")
+                return True
+        except OSError:  # an HTTP error status is one, too
+            return False
 
     def _wait(self, done: Callable[[], bool], seconds: float, doing: str, failure: str) -> None:
         """Poll until `done`, reporting; raises `StackError` with `failure` and the logs' last lines."""
@@ -173,7 +177,9 @@ class Stack:
                 socket.create_server((host, port)).close()
             except OSError as exc:
                 variable = f"WSGIAPP_{key.replace('.', '_').upper()}"
-                raise StackError(f"{key}: cannot listen on {host}:{port} ({exc.strerror}); {variable} moves it") from exc
+                raise StackError(
+                    f"{key}: cannot listen on {host}:{port} ({exc.strerror}); {variable} moves it"
+                ) from exc
 
     def _end_leftovers(self) -> None:
         """End processes of this home that a killed supervisord left behind."""
@@ -209,10 +215,8 @@ def end_processes(pids: list[int], seconds: float) -> None:
     """SIGTERM, then after `seconds` SIGKILL."""
     for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
         for pid in pids:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, number)
-            except ProcessLookupError:
-                pass
         deadline = time.monotonic() + limit
         while any(_is_alive(pid) for pid in pids) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
@@ -241,14 +245,20 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
+def _failure(process: dict[str, Any]) -> str:
+    log = Path(process["stderr_logfile"] or process["stdout_logfile"])
+    reason = process["spawnerr"] or process["statename"]
+    return f"{_full_name(process)} does not start: {reason}; the last lines of {log}:\n{_tail(log)}"
+
+
 def _full_name(process: dict[str, Any]) -> str:
     group, name = process["group"], process["name"]
     return name if group == name else f"{group}:{name}"
 
 
-def _program(name: str) -> Path:
+def _program(name: str) -> str:
     """A program of the environment this runs in."""
-    return Path(sys.executable).with_name(name)
+    return str(Path(sys.executable).with_name(name))
 
 
 def _tail(path: Path) -> str:

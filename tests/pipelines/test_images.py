@@ -59,13 +59,17 @@ def test_a_file_that_is_cut_off_is_refused(extension: str, kept: float) -> None:
         decode_image("img", file[: int(len(file) * kept)], LIMITS)
 
 
-@pytest.mark.parametrize("data", [b"hello", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", b"%PDF-1.7"])
+@pytest.mark.parametrize(
+    "data", [b"hello", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", b"%PDF-1.7"]
+)
 def test_other_files_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidField, match="img: not an image"):
         decode_image("img", data, LIMITS)
 
 
-@pytest.mark.parametrize("data", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\0\0\0WEBP", b"BM", b"II*\0"])
+@pytest.mark.parametrize(
+    "data", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\0\0\0WEBP", b"BM", b"II*\0"]
+)
 def test_bare_signatures_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidField, match="img: an image file with a broken header"):
         decode_image("img", data, LIMITS)
@@ -101,9 +105,7 @@ def test_a_map_keeps_its_range_in_other_sizes() -> None:
 
 def test_encodings() -> None:
     mask = BGR[..., 0]
-    np.testing.assert_array_equal(
-        cv2.imdecode(np.frombuffer(encode_png(mask), np.uint8), cv2.IMREAD_UNCHANGED), mask
-    )
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(encode_png(mask), np.uint8), cv2.IMREAD_UNCHANGED), mask)
     np.testing.assert_array_equal(np.load(io.BytesIO(encode_npy(mask)), allow_pickle=False), mask)
 
 

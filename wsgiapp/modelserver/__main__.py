@@ -4,19 +4,21 @@ import logging
 import sys
 
 from wsgiapp.errors import WsgiappError
-from wsgiapp.modelserver import flags
+from wsgiapp.modelserver import config, flags
 
 
 def main() -> int:
     """Run the model server; the exit status."""
     parsed = flags.parse()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    from wsgiapp.modelserver.server import serve  # only now: it imports TensorFlow, which takes seconds
-
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        serve(parsed)
+        if parsed.model_config_file:
+            models = config.read(parsed.model_config_file)
+        else:
+            models = config.single_model(parsed.model_name, parsed.model_base_path)
+        from wsgiapp.modelserver.server import serve  # only now: it imports TensorFlow, which takes seconds
+
+        serve(parsed, models)
     except (WsgiappError, RuntimeError) as exc:
         print(f"model server: {exc}", file=sys.stderr)
         return 1

@@ -26,9 +26,7 @@ class Flags:
 
 def parse(argv: Sequence[str] | None = None) -> Flags:
     """The flags of a command line; prints what is wrong and exits with 2 where it cannot be understood."""
-    parser = argparse.ArgumentParser(
-        prog="python -m wsgiapp.modelserver", description=__doc__, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(prog="python -m wsgiapp.modelserver", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--host", default="0.0.0.0", help="address to listen on")
     add("--port", type=int, default=8500, help="TCP port of gRPC")

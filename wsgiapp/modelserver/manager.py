@@ -103,9 +103,7 @@ class Manager:
     def lease(self, spec: ModelSpec) -> Iterator[tuple[int, Servable]]:
         """The version number and servable that `spec` asks for; it stays loaded for the body. Raises `ServingError`."""
         with self._lock:
-            version = self._find(spec)
-            servable = version.servable
-            assert servable is not None  # AVAILABLE means so
+            version, servable = self._find(spec)
             version.users += 1
         try:
             yield version.number, servable
@@ -219,18 +217,13 @@ class Manager:
         if servable is not None:
             servable.close()
 
-    def _find(self, spec: ModelSpec) -> Version:
-        """The AVAILABLE version that `spec` asks for."""
+    def _find(self, spec: ModelSpec) -> tuple[Version, Servable]:
+        """The AVAILABLE version that `spec` asks for, and its servable."""
         model = self._models.get(spec.name)
         asked = self._asked_version(spec, model) if model else None
-        if model is not None:
-            candidates = [
-                each
-                for each in model.versions.values()
-                if each.state == ModelVersionStatus.AVAILABLE and asked in (None, each.number)
-            ]
-            if candidates:
-                return max(candidates, key=lambda each: each.number)
+        for version in sorted(model.versions.values(), key=lambda each: -each.number) if model else []:
+            if version.state == ModelVersionStatus.AVAILABLE and version.servable and asked in (None, version.number):
+                return version, version.servable
         request = f"Latest({spec.name})" if asked is None else f"Specific({spec.name}, {asked})"
         raise ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request}")
 

@@ -1,14 +1,15 @@
-"""The model server's process: flags -> models -> gRPC -> drain."""
+"""The model server's process: models -> gRPC -> drain."""
 
 import logging
 import signal
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 
-from wsgiapp.modelserver import config
+from wsgiapp.modelserver.config import ModelConfig
 from wsgiapp.modelserver.flags import Flags
 from wsgiapp.modelserver.manager import Manager
 from wsgiapp.modelserver.servable import Servable
@@ -18,17 +19,17 @@ from wsgiapp.protos import add_model_service, add_prediction_service
 log = logging.getLogger(__name__)
 
 
-def serve(flags: Flags) -> None:
+def serve(flags: Flags, models: Mapping[str, ModelConfig]) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
     The port is opened after the first load, as TF Serving does, so that a client that gets through gets answers.
-    Raises `SettingsError` for a models.config that is wrong, `RuntimeError` for a port that is taken.
+    Raises `RuntimeError` for a port that is taken.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     manager = Manager(
-        _models(flags),
+        models,
         lambda path: _load(flags, path),
         poll_seconds=flags.file_system_poll_wait_seconds,
         longest_retry_seconds=flags.load_retry_interval_micros / 1e6,
@@ -41,12 +42,6 @@ def serve(flags: Flags) -> None:
     log.info("draining for at most %.0f s", flags.drain_seconds)
     server.stop(flags.drain_seconds).wait()
     manager.stop()
-
-
-def _models(flags: Flags) -> dict[str, config.ModelConfig]:
-    if flags.model_config_file:
-        return config.read(flags.model_config_file)
-    return config.single_model(flags.model_name, flags.model_base_path)
 
 
 def _load(flags: Flags, path: Path) -> Servable:

@@ -64,9 +64,7 @@ class PredictionService(PredictionServiceServicer):
                 )
             for field in request.metadata_field:
                 if field != SIGNATURE_DEF:
-                    raise ServingError(
-                        grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {field} is not supported"
-                    )
+                    raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
             signatures = SignatureDefMap()
             with self._manager.lease(request.model_spec) as (version, servable):
                 for name, signature in servable.signatures.items():
@@ -84,8 +82,6 @@ class ModelService(ModelServiceServicer):
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
 
-    def GetModelStatus(
-        self, request: GetModelStatusRequest, context: grpc.ServicerContext
-    ) -> GetModelStatusResponse:
+    def GetModelStatus(self, request: GetModelStatusRequest, context: grpc.ServicerContext) -> GetModelStatusResponse:
         with _aborting(context):
             return GetModelStatusResponse(model_version_status=self._manager.status(request.model_spec))

@@ -22,7 +22,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class TextLimits:
-    """`chars`: of one text. `rows`: texts in one request."""
+    """`chars`: of all texts in one request. `rows`: texts in one request."""
 
     chars: int = 10_000
     rows: int = 256

@@ -74,7 +74,10 @@ def stretch(values: np.ndarray) -> np.ndarray:
 
 
 def resize_map(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A uint8 map in another size: along each axis averaged where it shrinks, bilinear where it grows, as `imresize`."""
+    """A uint8 map in another size: along each axis averaged where it shrinks, bilinear where it grows.
+
+    That is how `scipy.misc.imresize` resized it.
+    """
     least = (min(width, values.shape[1]), min(height, values.shape[0]))
     if least != values.shape[::-1]:
         values = cv2.resize(values, least, interpolation=cv2.INTER_AREA)

@@ -28,7 +28,7 @@ def load_tokenizer(cache: Path, user_dictionary: str | None = None) -> jieba.Tok
     tokenizer.tmp_dir = str(cache)
     tokenizer.cache_file = f"jieba-{jieba.__version__}.cache"
     try:
-        parsed = marshal.loads((cache / tokenizer.cache_file).read_bytes())  # noqa: S302: our own file
+        parsed = marshal.loads((cache / tokenizer.cache_file).read_bytes())  # noqa: S302
         tokenizer.FREQ, tokenizer.total = parsed
         tokenizer.initialized = True
     except (OSError, ValueError, EOFError, TypeError):

@@ -1,0 +1,87 @@
+"""The rendered files are complete, fit for their programs, and written only when they change."""
+
+import configparser
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support import REPOSITORY
+from wsgiapp import settings
+from wsgiapp.errors import SettingsError
+from wsgiapp.modelserver import config
+from wsgiapp.render import PLACEHOLDER, find_nginx, render
+
+
+def loaded(tmp_path: Path, home: str = "home", **variables: str) -> settings.Settings:
+    conf = tmp_path / "conf"
+    if not conf.exists():
+        shutil.copytree(REPOSITORY / "conf", conf)
+    return settings.load({"WSGIAPP_CONF": str(conf), "WSGIAPP_HOME": str(tmp_path / home), **variables})
+
+
+def test_everything_is_filled_in_once(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    written = render(made)
+    assert {path.name for path in written} >= {"supervisord.conf", "models.config"}
+    for path in written:
+        assert not PLACEHOLDER.search(path.read_text()), path
+    assert render(made) == []
+    assert [path.name for path in render(loaded(tmp_path, WSGIAPP_APP_WORKERS="5"))] == ["supervisord.conf"]
+    assert not list(made.run.glob("*.new"))
+
+
+def test_supervisord_s_file(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_APP_WORKERS="3", WSGIAPP_BACKEND_ADDRESS="127.0.0.1:1234")
+    render(made)
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read(made.run / "supervisord.conf")
+    assert parser["fcgi-program:app"]["numprocs"] == "3"
+    assert "--port=1234" in parser["program:modelserver"]["command"]
+    for section in ("program:modelserver", "fcgi-program:app"):
+        assert parser[section]["autorestart"] == "true"
+        assert int(parser[section]["stopwaitsecs"]) > made.http.drain_seconds
+
+
+@pytest.mark.parametrize("home", ["ho me", "50%", "家"])
+def test_odd_names_of_home(tmp_path: Path, home: str) -> None:
+    made = loaded(tmp_path, home, WSGIAPP_HTTP_PORT="18999")
+    render(made)
+    assert config.read(made.run / "models.config")["lstm"].base_path == made.home / "models" / "lstm"
+    nginx = find_nginx(made)
+    if nginx:
+        checked = subprocess.run(
+            [nginx, "-t", "-e", "stderr", "-c", str(made.run / "nginx.conf")], capture_output=True, text=True
+        )
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_limits_reach_nginx(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_LIMITS_BODY_BYTES="12345", WSGIAPP_LIMITS_REQUEST_LINE_BYTES="54321")
+    render(made)
+    if find_nginx(made):
+        text = (made.run / "nginx.conf").read_text()
+        assert "client_max_body_size 12345;" in text
+        assert "large_client_header_buffers 4 54321;" in text
+
+
+def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_NGINX_BINARY="", WSGIAPP_HTTP_PORT="18999")
+    assert {path.name for path in render(made)} == {"supervisord.conf", "models.config"}
+    text = (made.run / "supervisord.conf").read_text()
+    assert "socket=tcp://127.0.0.1:18999" in text
+    assert "[program:nginx]" not in text
+    assert "socket_mode=" not in text
+
+
+def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="WSGIAPP_HOME = .*: too long"):
+        render(loaded(tmp_path, "h" * 100))
+
+
+def test_an_unknown_placeholder(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    (made.conf / "models.config").write_text("@{nosuch}")
+    with pytest.raises(SettingsError, match=r"models.config: unknown placeholder @\{nosuch\}"):
+        render(made)
