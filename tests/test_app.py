@@ -1,7 +1,8 @@
 """The application, called as WSGI servers call it, over a model server that is a few lines of code."""
 
+import io
 import json
-import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -235,18 +236,24 @@ def test_request_ids(site: Site, sent: str, kept: bool) -> None:
     assert (first == second) == kept
 
 
-def test_the_access_log_is_json(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("wsgiapp.access").propagate = True
-    client = Client(log_access(site.app))
-    with caplog.at_level(logging.INFO, "wsgiapp.access"):
-        client.post("/lstm/predict", json={"line": "好"}, headers={"X-Request-ID": "good"})
-        client.get("/lstm/predict?line=%21", headers={"X-Request-ID": "bad"})
-        client.get('/"%0A中', headers={"X-Request-ID": "odd"}, environ_base={"REMOTE_ADDR": "1.2.3.4"})
-    good, bad, odd = (json.loads(record.message) for record in caplog.records if record.name == "wsgiapp.access")
+def test_the_access_log_is_json(site: Site) -> None:
+    stream = io.BytesIO()
+    client = Client(log_access(site.app, stream))
+    client.post("/lstm/predict", json={"line": "好"}, headers={"X-Request-ID": "good"})
+    client.get("/lstm/predict?line=%21", headers={"X-Request-ID": "bad"})
+    client.get('/"%0A中', headers={"X-Request-ID": "odd"}, environ_base={"REMOTE_ADDR": "1.2.3.4"})
+    good, bad, odd = map(json.loads, stream.getvalue().splitlines())
     assert (good["request_id"], good["status"], good["model"], good["method"]) == ("good", 200, "lstm", "POST")
     assert good["bytes"] > 0 and good["ms"] > 0
     assert (bad["status"], bad["error"]) == (400, "line: not base64")
     assert (odd["path"], odd["client"], odd["status"]) == ('/"\n中', "1.2.3.4", 404)
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(site: Site) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "wb", buffering=0) as stream:
+        assert Client(log_access(site.app, stream)).get("/healthz").status_code == 200
 
 
 def test_too_many_in_flight_are_refused_at_once(site: Site) -> None:

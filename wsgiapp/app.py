@@ -1,6 +1,7 @@
 """The WSGI application: the URL map, dispatching, and the wiring of all objects."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -82,8 +83,9 @@ def create_app(settings: Settings) -> Application:
         message_bytes=settings.backend.message_bytes,
     )
     app = Application(settings, DataPlane(settings, backend))
-    for wrap in (answer_request_id, log_access) if settings.log.access else (answer_request_id,):
-        app.wsgi_app = wrap(app.wsgi_app)
+    app.wsgi_app = answer_request_id(app.wsgi_app)
+    if settings.log.access:
+        app.wsgi_app = log_access(app.wsgi_app, sys.stdout.buffer)
     return app
 
 

@@ -1,4 +1,4 @@
-"""What processes log: JSON lines of requests on stdout, everything else as text on stderr."""
+"""What processes log besides requests: text on stderr."""
 
 import logging
 import sys
@@ -6,10 +6,6 @@ import sys
 
 def configure(level: str) -> None:
     """Set up logging of this process."""
-    access = logging.getLogger("wsgiapp.access")
-    access.addHandler(logging.StreamHandler(sys.stdout))
-    access.setLevel(logging.INFO)
-    access.propagate = False
     logging.basicConfig(
         level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )

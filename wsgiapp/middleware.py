@@ -1,15 +1,13 @@
 """WSGI middleware: the request's id in the answer, and the access log."""
 
-import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from contextlib import suppress
+from typing import Any, BinaryIO
 
 from wsgiapp.http import LOG_KEY, json_bytes, request_id
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-access_log = logging.getLogger("wsgiapp.access")
 
 
 def answer_request_id(wsgi_app: WSGIApplication) -> WSGIApplication:
@@ -26,8 +24,11 @@ def answer_request_id(wsgi_app: WSGIApplication) -> WSGIApplication:
     return with_request_id
 
 
-def log_access(wsgi_app: WSGIApplication) -> WSGIApplication:
-    """Write one JSON line a request: who asked what, the answer's status and bytes, the milliseconds it took."""
+def log_access(wsgi_app: WSGIApplication, stream: BinaryIO) -> WSGIApplication:
+    """Write one JSON line a request: who asked what, the answer's status and bytes, the milliseconds it took.
+
+    It goes straight to `stream`: by way of `logging` it took 100 us, a third of the application's own time.
+    """
 
     def with_access_log(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         started = time.perf_counter()
@@ -39,13 +40,15 @@ def log_access(wsgi_app: WSGIApplication) -> WSGIApplication:
             return start_response(status, headers, exc_info)
 
         body = wsgi_app(environ, start)
-        access_log.info(_line(environ, answered, time.perf_counter() - started))
+        with suppress(OSError):  # whoever reads the log may have gone; that must not fail requests
+            stream.write(_line(environ, answered, time.perf_counter() - started))
+            stream.flush()
         return body
 
     return with_access_log
 
 
-def _line(environ: dict[str, Any], answered: dict[str, Any], seconds: float) -> str:
+def _line(environ: dict[str, Any], answered: dict[str, Any], seconds: float) -> bytes:
     facts = {
         "time": round(time.time(), 3),
         "request_id": request_id(environ),
@@ -57,4 +60,4 @@ def _line(environ: dict[str, Any], answered: dict[str, Any], seconds: float) -> 
         "ms": round(seconds * 1000, 3),
         **environ.get(LOG_KEY, {}),
     }
-    return json_bytes(facts).decode().rstrip("\n")
+    return json_bytes(facts)

@@ -78,7 +78,9 @@ class Limits:
     request_line_bytes: int = setting(
         2**20, "bytes of method, URL and query: a 700 KB picture in base64 (pywsgi and Nginx stop at 8 KB)", least=1024
     )
-    text_chars: int = setting(10_000, "characters of all texts in one request; the cost of a recurrent model grows with it", least=1)
+    text_chars: int = setting(
+        10_000, "characters of all texts in one request; the cost of a recurrent model grows with it", least=1
+    )
     text_rows: int = setting(256, "texts in one request", least=1)
     image_pixels: int = setting(
         50_000_000, "width x height of an image, read from its header: 150 MB once decoded", least=1
