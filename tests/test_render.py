@@ -76,7 +76,7 @@ def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
 
 
 def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="WSGIAPP_HOME = .*: too long"):
+    with pytest.raises(SettingsError, match=r"WSGIAPP_HOME = .*: too long"):
         render(loaded(tmp_path, "h" * 100))
 
 
