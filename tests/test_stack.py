@@ -246,24 +246,24 @@ def answers(stack: RunningStack) -> bool:
 
 
 def test_a_worker_killed_under_load_loses_no_request(stack: RunningStack) -> None:
-    with Load(text_url(stack), is_positive) as load:
-        poll(lambda: load.answered > 50)
+    with Load(text_url(stack), is_positive, threads=12) as load:
+        poll(lambda: load.answered > 200)
         pid = stack.pids()["app:app_01"]
         os.kill(pid, signal.SIGKILL)
         poll(lambda: stack.pids().get("app:app_01", pid) != pid, 60)
         seen = load.answered
-        poll(lambda: load.answered > seen + 50)
+        poll(lambda: load.answered > seen + 200)
     assert not load.failures, load.failures[:5]
 
 
 def test_a_rolling_restart_under_load_loses_no_request(stack: RunningStack) -> None:
     before = stack.pids()
-    with Load(text_url(stack), is_positive) as load:
-        poll(lambda: load.answered > 50)
+    with Load(text_url(stack), is_positive, threads=12) as load:
+        poll(lambda: load.answered > 200)
         restarted = stack.wsgiapp("restart")
         assert restarted.returncode == 0, restarted.stderr
         seen = load.answered
-        poll(lambda: load.answered > seen + 50)
+        poll(lambda: load.answered > seen + 200)
     assert not load.failures, load.failures[:5]
     after = stack.pids()
     assert {name for name in before if before[name] != after[name]} == {"app:app_00", "app:app_01"}
@@ -348,7 +348,7 @@ def test_without_nginx_the_workers_serve_clients(tmp_path_factory: pytest.TempPa
         assert up.returncode == 0, up.stderr
         assert set(bare.pids()) == {"app:app_00", "app:app_01", "modelserver"}
         with Load(text_url(bare), is_positive, threads=2) as load:
-            poll(lambda: load.answered > 50)
+            poll(lambda: load.answered > 200)
         assert not load.failures
         assert fetch(f"{bare.url}/lstm/predict?line={'A' * (600 * 1024)}").status == 414
     finally:

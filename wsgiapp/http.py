@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request as WerkzeugRequest
 from werkzeug.wrappers import Response
 
@@ -157,7 +157,8 @@ def problem_of(error: Exception, request_id: str) -> Response:
 def _problem_of_http(error: HTTPException, request_id: str) -> Response:
     """Werkzeug's own: a path or method that no route has, or a body that ended too early."""
     status = error.code or 500
-    detail = "body: incomplete or malformed" if type(error) is BadRequest else str(error.description)
+    details = {400: "body: incomplete or malformed", 405: "this method is not allowed here; Allow names those that are"}
+    detail = details.get(status) or str(error.description)
     response = problem(status, detail, request_id)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):

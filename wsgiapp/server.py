@@ -20,6 +20,12 @@ from wsgiapp.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# A busy proxy uses an idle connection again within milliseconds, and closing it just then costs the proxy a second try.
+# So a drain first lets those end with an answer that says `Connection: close`, and then closes what is still idle.
+LINGER_SECONDS = 0.2
+# Bytes of a body; a longer one is sent after its head, because copying it costs more than a system call.
+LARGEST_COPY = 256 * 1024
+
 
 class Handler(pywsgi.WSGIHandler):
     """One connection. It tells the server when it waits for a request, and closes when the server drains."""
@@ -30,7 +36,7 @@ class Handler(pywsgi.WSGIHandler):
     def read_requestline(self) -> str:
         connection = self.socket
         self.server.idle.add(connection)
-        if self.server.draining:
+        if self.server.closing:
             _end_of_requests(connection)
         try:
             return super().read_requestline()
@@ -46,6 +52,22 @@ class Handler(pywsgi.WSGIHandler):
             while len(self.rfile.readline(65536)) == 65536:
                 pass
         return str(status), _bare_problem(status)
+
+    def _write_with_headers(self, data: bytes) -> None:
+        """Send head and body together, where pywsgi sends them one by one.
+
+        It saves a system call, and a worker that is killed between the two would leave half an answer, which Nginx
+        cannot ask another worker for any more.
+        """
+        self.headers_sent = True
+        self.finalize_headers()
+        lines = [b"HTTP/1.1 " + self.status, *(name + b": " + value for name, value in self.response_headers), b"\r\n"]
+        head = b"\r\n".join(lines)
+        if self.response_use_chunked or len(data) > LARGEST_COPY:
+            self._sendall(head)
+            self._write(data)
+        else:
+            self._sendall(head + data)
 
     def finalize_headers(self) -> None:
         super().finalize_headers()
@@ -64,8 +86,9 @@ class Server(pywsgi.WSGIServer):
         pywsgi.MAX_REQUEST_LINE = settings.limits.request_line_bytes
         self._idle_seconds = settings.http.idle_seconds
         self._is_tcp = listener.family in (socket.AF_INET, socket.AF_INET6)
-        self.idle: set[socket.socket] = set()
-        self.draining = False
+        self.idle: set[Any] = set()
+        self.draining = False  # accepts nothing, closes each connection with its next answer
+        self.closing = False  # closes connections that wait for a request, too
         super().__init__(
             listener,
             application,
@@ -85,6 +108,9 @@ class Server(pywsgi.WSGIServer):
         """Accept nothing more, close idle connections, wait for the busy ones; the number of those given up."""
         self.draining = True
         self.stop_accepting()
+        if self.idle:
+            gevent.sleep(LINGER_SECONDS)
+        self.closing = True
         for connection in list(self.idle):
             _end_of_requests(connection)
         self.pool.join(timeout=seconds)
@@ -122,10 +148,11 @@ def _announced(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _end_of_requests(connection: socket.socket) -> None:
+def _end_of_requests(connection: Any) -> None:
     """Let the connection's reader meet its end of file, after what has already arrived."""
     with suppress(OSError):  # the client was quicker
-        connection.shutdown(socket.SHUT_RD)
+        # Not gevent's own shutdown(): it fails the waiting reader, and a request that has just come would be lost.
+        connection._sock.shutdown(socket.SHUT_RD)
 
 
 def _bare_problem(status: int) -> bytes:
