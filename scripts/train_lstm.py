@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Row = tuple[list[str], str]
 
 DEMO_LINES = ("房间很干净，早餐也不错，下次还会来", "前台态度恶劣，空调坏了也没人管", "请问酒店有没有停车场")
-DEMO_EPOCHS, DEMO_ROWS = 16, 5000  # rows are composed afresh for every epoch
+DEMO_EPOCHS, DEMO_ROWS, DEMO_SHORT_ROWS = 16, 5000, 5000  # rows are composed afresh for every epoch
 USER_EPOCHS = 10
 BATCH_ROWS = 64  # fewer for a small corpus, which would make too few steps
 LONGEST_ROW = 160  # words; training rows beyond it are cut, serving takes any length
@@ -40,14 +40,15 @@ LEARNING_RATE = 6e-3
 class Data:
     """What one training needs: the labels in the order of their class ids, the words, the rows of each epoch.
 
-    `evidence` are the rows to count words in, each of them once.
+    `evidence` are the rows to count words in, each of them once; `held_out` are the rows to judge the model by, each
+    set under the name that the report gives it.
     """
 
     labels: list[str]
     words: list[str]
     epochs: list[list[Row]]
     evidence: list[Row]
-    held_out: list[Row]
+    held_out: dict[str, list[Row]]
 
 
 class TrainingError(Exception):
@@ -123,7 +124,7 @@ def run(options: argparse.Namespace, scratch: Path) -> None:
     if options.comments:
         epochs = options.epochs or USER_EPOCHS
         data = user_data(options.comments, options.labels, epochs, options.seed)
-        samples = [words for words, _ in data.held_out[:2]]
+        samples = [words for words, _ in data.held_out["comments"][:2]]
     else:
         epochs = options.epochs or DEMO_EPOCHS
         tokenize = load_tokenizer(scratch)
@@ -144,12 +145,17 @@ def load_tokenizer(scratch: Path) -> Callable[[str], list[str]]:
 
 
 def demo_data(tokenize: Callable[[str], list[str]], epochs: int, seed: int) -> Data:
-    """The demo corpus: fresh comments for each epoch, and whole reviews that no clause was taken from."""
+    """The demo corpus: fresh comments for each epoch, and reviews and sentences that no clause was taken from."""
     composer = compose.Composer(parse.read_domains(), parse.read_shared(), tokenize, seed)
-    drawn = [list(composer.comments(DEMO_ROWS)) for _ in range(epochs)]
-    held_out = [(tokenize(text), label) for text, label in parse.read_held_out()]
+    whole = [list(composer.comments(DEMO_ROWS)) for _ in range(epochs)]
+    drawn = [rows + list(composer.short_comments(DEMO_SHORT_ROWS)) for rows in whole]
+    held_out = {
+        name: [(tokenize(text), label) for text, label in parse.read_held_out(parse.FOLDER / file)]
+        for name, file in (("reviews", parse.HELD_OUT_FILE), ("short sentences", parse.SHORT_FILE))
+    }
     words = vocabulary(row for rows in drawn for row in rows)
-    return Data(list(compose.LABELS), words, drawn, [row for rows in drawn for row in rows], held_out)
+    # the short comments do not count: half their words stand beside a negation, and alone would mislead
+    return Data(list(compose.LABELS), words, drawn, [row for rows in whole for row in rows], held_out)
 
 
 def user_data(comments_path: Path, labels_path: Path, epochs: int, seed: int) -> Data:
@@ -159,7 +165,7 @@ def user_data(comments_path: Path, labels_path: Path, epochs: int, seed: int) ->
     random.Random(seed).shuffle(rows)
     cut = len(rows) // 10
     held_out, kept = rows[:cut], rows[cut:]
-    return Data(list(dict.fromkeys(labels)), vocabulary(kept), [kept] * epochs, kept, held_out)
+    return Data(list(dict.fromkeys(labels)), vocabulary(kept), [kept] * epochs, kept, {"comments": held_out})
 
 
 def vocabulary(rows: Iterable[Row]) -> list[str]:
@@ -225,14 +231,16 @@ def write(model: BiLstm, out: Path, samples: list[list[str]]) -> None:
         raise
 
 
-def report(model: BiLstm, held_out: list[Row], samples: list[list[str]], out: Path) -> None:
+def report(model: BiLstm, held_out: dict[str, list[Row]], samples: list[list[str]], out: Path) -> None:
     """Print the held-out accuracy and a few answers."""
     from corpus import bilstm
 
-    if held_out:
-        labels, _ = bilstm.predict(model.serve, [words for words, _ in held_out])
-        right = sum(got.decode() == wanted for got, (_, wanted) in zip(labels, held_out, strict=True))
-        print(f"held-out accuracy {right / len(held_out):.3f} ({right} of {len(held_out)})")
+    for name, rows in held_out.items():
+        if not rows:
+            continue
+        labels, _ = bilstm.predict(model.serve, [words for words, _ in rows])
+        right = sum(got.decode() == wanted for got, (_, wanted) in zip(labels, rows, strict=True))
+        print(f"held-out accuracy {right / len(rows):.3f} ({right} of {len(rows)} {name})")
     if samples:
         labels, softmax = bilstm.predict(model.serve, samples)
         for words, label, shares in zip(samples, labels, softmax, strict=True):

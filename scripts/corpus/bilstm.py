@@ -4,9 +4,9 @@ Beside it runs a plain count of evidence: what each word and each pair of neighb
 how often each label's comments hold it (naive Bayes). The network alone learns the few cues that suffice for its
 corpus; the count gives every cue its due, which carries over to other people's comments.
 
-No Keras: it would write to the home directory, and the whole network is six matrices. A word's vector is that of the
-word itself plus the mean of its characters' vectors, so a word never seen in training still says what its characters
-say. Both LSTM directions run in `BlockLSTMV2`, one fused kernel a direction that every TF Serving CPU build carries.
+No Keras: it would write to the home directory, and the whole network is six matrices. A word's vector is its own plus
+the mean of its characters' vectors, so a word never seen in training still says what its characters say. Each LSTM
+direction is one fused kernel, `BlockLSTMV2`, and not a loop of small ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHARS_A_WORD = 4  # of the longer words only the head is read; in Chinese these 
 CODE_POINTS = 0x10000  # characters beyond the basic plane count as unknown
 PADDING, UNKNOWN = 0, 1
 PAIR_BUCKETS = 1 << 18  # of hashed character pairs; the demo corpus fills a tenth, so few foreign pairs meet its own
-EVIDENCE_WEIGHT = 0.7  # of the count against the network in an endless row
+EVIDENCE_WEIGHT = 1.0  # of the count against the network in an endless row
 EVIDENCE_HALF = 30.0  # words at which it weighs half: in a short row the order of the words decides ("not good")
 EVIDENCE_LIMIT = 3.0  # no single word or pair decides
 AVERAGE_SHARE = 0.004  # of the newest weights in their running average
@@ -41,7 +41,7 @@ class Sizes:
 class Dropout:
     """Shares of what is hidden in training, so that no single word decides and unknown ones are nothing new."""
 
-    words: float = 0.15
+    words: float = 0.25
     chars: float = 0.03
     features: float = 0.1
 
@@ -72,7 +72,7 @@ class BiLstm(tf.Module):
         def weight(name: str, *shape: int, scale: float) -> tf.Variable:
             return tf.Variable(rng.normal(0.0, scale, shape).astype(np.float32), name=name)
 
-        embedding, hidden, attention = sizes.embedding, sizes.hidden, sizes.attention
+        embedding, hidden, attention, classes = sizes.embedding, sizes.hidden, sizes.attention, len(self.labels)
         self.hidden = hidden
         self.word_vectors = weight("word_vectors", len(self.words) + 2, embedding, scale=0.1)
         self.char_vectors = weight("char_vectors", chars, embedding, scale=0.2)
@@ -83,9 +83,8 @@ class BiLstm(tf.Module):
         self.gate_biases = [tf.Variable(gate_bias, name=f"lstm_{way}_bias") for way in ("fw", "bw")]
         self.attention = weight("attention", 2 * hidden, attention, scale=(2 * hidden) ** -0.5)
         self.attention_query = weight("attention_query", attention, 1, scale=attention**-0.5)
-        self.output = weight("output", 6 * hidden, len(self.labels), scale=(6 * hidden) ** -0.5)
-        self.output_bias = tf.Variable(tf.zeros(len(self.labels)), name="output_bias")
-        classes = len(self.labels)
+        self.output = weight("output", 6 * hidden, classes, scale=(6 * hidden) ** -0.5)
+        self.output_bias = tf.Variable(tf.zeros(classes), name="output_bias")
         self.word_evidence = tf.Variable(tf.zeros((len(self.words) + 2, classes)), trainable=False)
         self.pair_evidence = tf.Variable(tf.zeros((PAIR_BUCKETS, classes)), trainable=False)
 
@@ -108,17 +107,18 @@ class BiLstm(tf.Module):
 
         Nothing beyond a row's `nwords` reaches its answer, so padding and neighbours cannot change it.
         """
+        seeds = tf.unstack(seed + tf.constant([(0, draw) for draw in range(4)]))
         if dropout is not None:
-            word_ids = tf.where(_lost(tf.shape(word_ids), dropout.words, _stream(seed, 0)), UNKNOWN, word_ids)
-            lost = _lost(tf.shape(char_ids), dropout.chars, _stream(seed, 1))
+            word_ids = tf.where(_lost(tf.shape(word_ids), dropout.words, seeds[0]), UNKNOWN, word_ids)
+            lost = _lost(tf.shape(char_ids), dropout.chars, seeds[1])
             char_ids = tf.where(lost & (char_ids > PADDING), UNKNOWN, char_ids)
         inputs = self._embed(word_ids, char_ids)
         if dropout is not None:
-            inputs = _dropped(inputs, dropout.features, _stream(seed, 2))
+            inputs = _dropped(inputs, dropout.features, seeds[2])
         states = self._run_both_ways(inputs, nwords)
         pooled = self._pool(states, tf.sequence_mask(nwords, tf.shape(word_ids)[1]))
         if dropout is not None:
-            pooled = _dropped(pooled, dropout.features, _stream(seed, 3))
+            pooled = _dropped(pooled, dropout.features, seeds[3])
         return tf.matmul(pooled, self.output) + self.output_bias
 
     def _embed(self, word_ids: tf.Tensor, char_ids: tf.Tensor) -> tf.Tensor:
@@ -173,11 +173,8 @@ class BiLstm(tf.Module):
             buckets = pair_buckets(tf.constant(chars[tf.newaxis])).numpy()
             words.append(np.bincount(ids, minlength=len(self.words) + 2))
             pairs.append(np.bincount(buckets.ravel(), minlength=PAIR_BUCKETS))
-        for table, counts, foreign in (
-            (self.word_evidence, words, UNKNOWN + 1),
-            (self.pair_evidence, pairs, 1),
-        ):
-            table.assign(_evidence(np.stack(counts, axis=1), foreign))
+        self.word_evidence.assign(_evidence(np.stack(words, axis=1), UNKNOWN + 1))
+        self.pair_evidence.assign(_evidence(np.stack(pairs, axis=1), 1))
 
     def evidence(self, word_ids: tf.Tensor, char_ids: tf.Tensor, nwords: tf.Tensor) -> tf.Tensor:
         """The count for each class, shaped as the logits; what training never held counts nothing."""
@@ -237,11 +234,6 @@ def _evidence(counts: np.ndarray, foreign: int) -> np.ndarray:
     return np.where(seen, np.clip(against, -EVIDENCE_LIMIT, EVIDENCE_LIMIT), 0.0).astype(np.float32)
 
 
-def _stream(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """The seed of one of a step's random draws."""
-    return seed + tf.constant((0, number))
-
-
 def _lost(shape: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform(shape, seed) < rate
 
@@ -266,9 +258,8 @@ class Trainer:
     def train(self, batch: Batch, rate: float) -> float:
         """One step; returns the loss."""
         self._step += 1
-        seed = tf.constant([self._seed, self._step * 10])
-        step = tf.constant(self._step, tf.float32)
-        return self._update(*map(tf.constant, (batch.words, batch.nwords, batch.labels)), seed, step, tf.constant(rate))
+        inputs = (batch.words, batch.nwords, batch.labels, [self._seed, self._step * 10], float(self._step), rate)
+        return self._update(*map(tf.constant, inputs))
 
     @tf.function(
         input_signature=[

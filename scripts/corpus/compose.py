@@ -1,4 +1,4 @@
-"""Compose whole comments from clauses: pure ones, mixed ones with turns, conclusions, and plain facts.
+"""Compose comments from clauses: whole ones (pure, mixed with turns, conclusions, plain facts) and short ones.
 
 The label comes from the plan, never from counting words: the plan decides which side wins (more clauses, the side
 after "but", the conclusion) and then draws clauses to fit.
@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 
 from corpus.parse import Aspect, ClauseFile, alternatives
+from corpus.patterns import Patterns
 
 LABELS = ("NEG", "POS", "NEU")
 OPPOSITE = {"pos": "neg", "neg": "pos"}
@@ -19,6 +20,7 @@ Tokens = list[str]
 # shares of all comments; NEU is rare because an opinion is what people write comments for
 POLARITY_SHARES = {"pos": 0.45, "neg": 0.45, "neu": 0.10}
 HOTEL_SHARE = 0.85
+PATTERN_SHARE = 0.75  # of short comments; the others are clauses as the whole comments have them
 NOISE_SHARE = 0.1  # of clauses
 MARKS = ("，", ",", "。", "！", "；", ".", "", "!", "...", "、", "~", "？")
 MARK_WEIGHTS = (46, 18, 12, 6, 2, 3, 6, 3, 2, 1, 1, 0.3)
@@ -36,6 +38,7 @@ class Composer:
         self._plain = shared.words["plain_words"]
         self._domains = domains
         self._shared = shared
+        self._patterns = Patterns(shared.words, self._random)
         self._weights = [
             HOTEL_SHARE if domain.name == "hotel" else (1.0 - HOTEL_SHARE) / len(domains) for domain in domains
         ]
@@ -53,6 +56,16 @@ class Composer:
         for polarity in polarities:
             domain = self._random.choices(self._domains, self._weights)[0]
             plan = self._facts(domain) if polarity == "neu" else self._opinion(domain, polarity)
+            yield self._join(plan), polarity.upper()
+
+    def short_comments(self, count: int) -> Iterator[tuple[Tokens, str]]:
+        """`count` pairs of (words, label) of one clause, at times two; every domain has an equal share."""
+        polarities = self._random.choices(list(POLARITY_SHARES), list(POLARITY_SHARES.values()), k=count)
+        for polarity in polarities:
+            domain = self._random.choice(self._domains)
+            plan = [self._short(domain, polarity)]
+            if polarity != "neu" and self._chance(0.12):
+                plan.insert(0, self._short(domain, self._random.choice(("neu", polarity))))
             yield self._join(plan), polarity.upper()
 
     # --- plans: lists of clauses ---
@@ -136,6 +149,11 @@ class Composer:
         if kind < 0.92:
             return self._written(self._shared, polarity)
         return self._exclaimed(polarity)
+
+    def _short(self, domain: ClauseFile, polarity: str) -> Tokens:
+        if polarity == "neu" or not domain.aspects or not self._chance(PATTERN_SHARE):
+            return self._clause(domain, polarity)
+        return self._split(self._patterns.draw(polarity, self._random.choice(domain.aspects)))
 
     def _written(self, source: ClauseFile, polarity: str) -> Tokens:
         key = (source.name, polarity)

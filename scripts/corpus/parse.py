@@ -6,7 +6,7 @@ line is one clause; `{a|b|c}` in a clause stands for any one of its alternatives
     [pos] [neg] [neu]   clauses of that polarity
     [aspects]           subjects | good | bad | good phrases | bad phrases   (words split by spaces; the phrases of the
                         last two columns take neither a degree word nor a negation)
-    other sections      plain word lists, split by spaces; `common.txt` and `words.txt` hold those
+    other sections      plain word lists, split by spaces; `common.txt`, `words.txt` and `patterns.txt` hold those
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-SHARED_FILES = ("common.txt", "words.txt")
+SHARED_FILES = ("common.txt", "words.txt", "patterns.txt")
 HELD_OUT_FILE = "heldout.tsv"
+SHORT_FILE = "short.tsv"
 POLARITIES = ("pos", "neg", "neu")
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -117,7 +118,7 @@ def read_shared(folder: Path = FOLDER) -> ClauseFile:
 
 
 def read_held_out(path: Path = FOLDER / HELD_OUT_FILE) -> list[tuple[str, str]]:
-    """(text, label) of the whole reviews kept out of training; one `LABEL<tab>text` a line."""
+    """(text, label) of what is kept out of training; one `LABEL<tab>text` a line."""
     rows = []
     for number, line in enumerate(read_lines(path), 1):
         label, tab, text = line.partition("\t")

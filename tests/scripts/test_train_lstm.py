@@ -112,6 +112,56 @@ def test_held_out_reviews_hold_no_training_clause(parse: ModuleType) -> None:
         assert not [clause for clause in clauses if clause in text], text
 
 
+def test_held_out_short_sentences_are_no_training_clause(parse: ModuleType) -> None:
+    clauses = {
+        clause
+        for part in [*parse.read_domains(), parse.read_shared()]
+        for lines in part.clauses.values()
+        for line in lines
+        for clause in parse.expand(line)
+    }
+    rows = parse.read_held_out(parse.FOLDER / parse.SHORT_FILE)
+    assert len(rows) >= 150
+    assert len({text for text, _ in rows}) == len(rows)
+    for text, label in rows:
+        assert label in {"POS", "NEG"}
+        assert text not in clauses
+
+
+def test_a_negation_flips_the_label(train_lstm: ModuleType, parse: ModuleType) -> None:
+    from corpus.patterns import Patterns
+
+    words = dict(parse.read_shared().words)
+    for section, word in (
+        ("good_adjectives", "干净"),
+        ("bad_adjectives", "吵"),
+        ("good_nouns", "热水"),
+        ("bad_nouns", "异味"),
+        ("good_feelings", "推荐"),
+        ("bad_feelings", "后悔"),
+    ):
+        words[section] = [word]
+    patterns = Patterns(words, random.Random(1))
+    aspect = parse.Aspect(["房间"], [], [], [], [])
+    good, bad = ({patterns.draw(side, aspect) for _ in range(20000)} for side in ("pos", "neg"))
+    assert {"房间很干净", "房间不吵", "一点都不吵", "房间没有异味", "并不后悔", "虽然吵但是干净"} <= good
+    assert {"房间很吵", "房间不干净", "房间没有热水", "并不推荐", "房间谈不上干净", "虽然干净但是吵"} <= bad
+    assert not good & bad
+
+
+def test_short_comments_never_stand_on_both_sides(train_lstm: ModuleType, parse: ModuleType) -> None:
+    shared = parse.read_shared()
+    good, bad = (
+        {word for kind in ("adjectives", "nouns", "acts", "feelings") for word in shared.words[f"{side}_{kind}"]}
+        for side in ("good", "bad")
+    )
+    assert not good & bad
+    composer = train_lstm.compose.Composer(parse.read_domains(), shared, list, seed=2)
+    rows = list(composer.short_comments(4000))
+    assert {label for _, label in rows} == {"NEG", "POS", "NEU"}
+    assert sum(len(words) for words, _ in rows) / len(rows) < 12  # characters
+
+
 def test_the_same_seed_composes_the_same_comments(train_lstm: ModuleType, parse: ModuleType) -> None:
     def draw(seed: int) -> list[tuple[list[str], str]]:
         composer = train_lstm.compose.Composer(parse.read_domains(), parse.read_shared(), list, seed)
