@@ -277,7 +277,9 @@ def test_too_many_in_flight_are_refused_at_once(site: Site) -> None:
 
 
 def test_wiring(site: Site) -> None:
-    app = create_app(site.settings)
+    log = io.BytesIO()
+    app = create_app(site.settings, log)
     answer = Client(app).get("/healthz")
-    assert answer.status_code == 200 and answer.headers["X-Request-ID"]
+    assert answer.status_code == 200
+    assert json.loads(log.getvalue())["request_id"] == answer.headers["X-Request-ID"]
     app.close()

@@ -30,7 +30,7 @@ def client(tiny_server: str) -> Iterator[ModelServer]:
 
 
 def connected(address: str) -> Iterator[ModelServer]:
-    made = ModelServer(address, connect_seconds=0.5, message_bytes=2**24)
+    made = ModelServer(address, connect_seconds=0.5, message_bytes=2**24, max_calls=64)
     yield made
     made.close()
 
@@ -188,7 +188,7 @@ def test_any_thread_may_call(tiny_server: str) -> None:
     code = f"""
         import threading, time, numpy as np
         from wsgiapp.backend import ModelServer, Target
-        client = ModelServer({tiny_server!r}, connect_seconds=1, message_bytes=2**24)
+        client = ModelServer({tiny_server!r}, connect_seconds=1, message_bytes=2**24, max_calls=64)
         versions = []
         def ask():
             for _ in range(20):

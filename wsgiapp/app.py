@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Map, Rule
@@ -40,7 +40,7 @@ class Application:
 
     def __init__(self, settings: Settings, dataplane: DataPlane) -> None:
         self.dataplane = dataplane
-        self._url_map = url_map(settings.default_model)
+        self._urls = url_map(settings.default_model).bind("")  # the host's name plays no part
         self._max_body = settings.limits.body_bytes
         #: What middleware wraps, so that the application object itself stays within reach.
         self.wsgi_app: WSGIApplication = self._respond
@@ -62,9 +62,8 @@ class Application:
 
     def dispatch_request(self, request: Request) -> Response:
         """The view's answer; raises what the view raises."""
-        adapter = self._url_map.bind_to_environ(request.environ)
         try:
-            view, arguments = adapter.match()
+            view, arguments = self._urls.match(request.path, request.method)
         except NotFound as exc:
             raise NotFound(f"nothing is served at {request.path}; / lists what is") from exc
         response: Response = view(request, self.dataplane, **arguments)
@@ -75,17 +74,18 @@ class Application:
         self.dataplane.close()
 
 
-def create_app(settings: Settings) -> Application:
+def create_app(settings: Settings, access_log: BinaryIO) -> Application:
     """Wire everything. The channel is made here, so call it in the process that serves, after any fork."""
     backend = ModelServer(
         settings.backend.address,
         connect_seconds=settings.backend.connect_seconds,
         message_bytes=settings.backend.message_bytes,
+        max_calls=settings.limits.inflight,
     )
     app = Application(settings, DataPlane(settings, backend))
     app.wsgi_app = answer_request_id(app.wsgi_app)
     if settings.log.access:
-        app.wsgi_app = log_access(app.wsgi_app, sys.stdout.buffer)
+        app.wsgi_app = log_access(app.wsgi_app, access_log)
     return app
 
 
@@ -93,7 +93,7 @@ def __getattr__(name: str) -> Any:
     """`wsgiapp.app:application`, for any WSGI server: made, and warmed, when it is first asked for."""
     if name != "application":
         raise AttributeError(name)
-    app = create_app(settings_module.load())
+    app = create_app(settings_module.load(), sys.stdout.buffer)
     app.dataplane.warm_up()
     globals()["application"] = app
     return app

@@ -42,7 +42,6 @@ def log_access(wsgi_app: WSGIApplication, stream: BinaryIO) -> WSGIApplication:
         body = wsgi_app(environ, start)
         with suppress(OSError):  # whoever reads the log may have gone; that must not fail requests
             stream.write(_line(environ, answered, time.perf_counter() - started))
-            stream.flush()
         return body
 
     return with_access_log

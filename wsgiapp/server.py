@@ -4,10 +4,11 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import gevent
 from gevent import pywsgi
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 LINGER_SECONDS = 0.2
 # Bytes of a body; a longer one is sent after its head, because copying it costs more than a system call.
 LARGEST_COPY = 256 * 1024
+# Of the access log: bytes that wait at most, and for how long.
+LOG_BUFFER = 64 * 1024
+FLUSH_SECONDS = 0.5
 
 
 class Handler(pywsgi.WSGIHandler):
@@ -121,12 +125,15 @@ class Server(pywsgi.WSGIServer):
 
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, then drain and return."""
-    app = create_app(settings)
+    # Lines are written in batches: one by one, each costs a switch to supervisord, which copies them to the file.
+    access_log = open(sys.stdout.fileno(), "wb", buffering=LOG_BUFFER, closefd=False)  # noqa: SIM115
+    app = create_app(settings, access_log)
     server = Server(listener, app, settings)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
     app.dataplane.warm_up()
+    flusher = gevent.spawn(_flush_regularly, access_log)
     server.start()
     process = os.environ.get("SUPERVISOR_PROCESS_NAME", f"worker-{os.getpid()}")
     with _announced(settings.ready_file(process)):
@@ -134,7 +141,17 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         stop.wait()
     abandoned = server.drain(settings.http.drain_seconds)
     app.close()
+    flusher.kill()
+    with suppress(OSError):
+        access_log.close()
     log.log(logging.WARNING if abandoned else logging.INFO, "drained, %d connections given up", abandoned)
+
+
+def _flush_regularly(stream: BinaryIO) -> None:
+    while True:
+        gevent.sleep(FLUSH_SECONDS)
+        with suppress(OSError):  # its reader has gone
+            stream.flush()
 
 
 @contextmanager
