@@ -30,7 +30,7 @@ def client(tiny_server: str) -> Iterator[ModelServer]:
 
 
 def connected(address: str) -> Iterator[ModelServer]:
-    made = ModelServer(address, connect_seconds=0.5, message_bytes=2**24, max_calls=64)
+    made = ModelServer(address, message_bytes=2**24, max_calls=64)
     yield made
     made.close()
 
@@ -136,7 +136,7 @@ def test_a_deadline_passes(client: ModelServer) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         client.predict(Target("tiny", "slow"), {"turns": np.array(20_000, np.int32)}, soon(0.3))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 3
     with pytest.raises(DeadlineExceeded, match="before the model server could be called"):
         client.predict(Target("tiny"), {"x": X}, time.monotonic() - 1)
 
@@ -155,9 +155,9 @@ def test_a_model_server_that_hangs_costs_the_deadline_and_no_more() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for client in connected(f"127.0.0.1:{silent.getsockname()[1]}"):
             started = time.monotonic()
-            with pytest.raises((DeadlineExceeded, Unavailable)):
+            with pytest.raises(DeadlineExceeded):
                 client.predict(Target("tiny"), {"x": X}, soon(0.5))
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 3
 
 
 def test_a_model_server_that_comes_back_is_used_again(tiny_versions: dict[int, Path], tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_any_thread_may_call(tiny_server: str) -> None:
     code = f"""
         import threading, time, numpy as np
         from wsgiapp.backend import ModelServer, Target
-        client = ModelServer({tiny_server!r}, connect_seconds=1, message_bytes=2**24, max_calls=64)
+        client = ModelServer({tiny_server!r}, message_bytes=2**24, max_calls=64)
         versions = []
         def ask():
             for _ in range(20):

@@ -78,7 +78,6 @@ def create_app(settings: Settings, access_log: BinaryIO) -> Application:
     """Wire everything. The channel is made here, so call it in the process that serves, after any fork."""
     backend = ModelServer(
         settings.backend.address,
-        connect_seconds=settings.backend.connect_seconds,
         message_bytes=settings.backend.message_bytes,
         max_calls=settings.limits.inflight,
     )

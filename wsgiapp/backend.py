@@ -98,15 +98,16 @@ class ModelServer:
     `max_calls` are in flight at the same time, on as many threads at most; further ones wait.
     """
 
-    def __init__(self, address: str, *, connect_seconds: float, message_bytes: int, max_calls: int) -> None:
+    def __init__(self, address: str, *, message_bytes: int, max_calls: int) -> None:
         self.address = address
         self._channel = grpc.insecure_channel(
             address,
             options=[
-                # gRPC's defaults wait up to two minutes before they look whether a lost server is back.
+                # gRPC's defaults wait up to two minutes before they look whether a lost server is back. Its limit of
+                # 20 s for one attempt stays: a server that takes the connection and then hangs is told from one that
+                # is not there, and ends its callers' calls at their deadlines.
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", int(LONGEST_RECONNECT_PAUSE_SECONDS * 1000)),
-                ("grpc.min_reconnect_backoff_ms", int(connect_seconds * 1000)),  # the limit of one attempt
                 ("grpc.max_send_message_length", message_bytes),
                 ("grpc.max_receive_message_length", message_bytes),
                 ("grpc.enable_http_proxy", 0),

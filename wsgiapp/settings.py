@@ -95,9 +95,6 @@ class Backend:
     """The model server."""
 
     address: str = setting("127.0.0.1:8500", "host:port of TensorFlow Serving's gRPC; the built-in server binds it")
-    connect_seconds: float = setting(
-        1.0, "seconds for one connection attempt; in a data centre it takes milliseconds", least=0.1
-    )
     message_bytes: int = setting(
         64 * 2**20, "bytes of one gRPC message; gRPC's own 4 MB are less than one 1024x1024 picture", least=2**20
     )
