@@ -75,6 +75,14 @@ def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
     assert "socket_mode=" not in text
 
 
+def test_without_the_built_in_model_server(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_BACKEND_EMBEDDED="false", WSGIAPP_BACKEND_ADDRESS="serving.example:8500")
+    render(made)
+    text = (made.run / "supervisord.conf").read_text()
+    assert "[program:modelserver]" not in text
+    assert "[fcgi-program:app]" in text
+
+
 def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"WSGIAPP_HOME = .*: too long"):
         render(loaded(tmp_path, "h" * 100))

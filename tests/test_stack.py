@@ -340,6 +340,21 @@ def test_a_stack_that_cannot_start_shows_the_right_log(tmp_path_factory: pytest.
     assert "Traceback" not in up.stderr
 
 
+def test_a_model_server_that_is_there_already(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> None:
+    guest = RunningStack(tmp_path_factory.mktemp("guest"))
+    guest.variables |= {
+        "WSGIAPP_BACKEND_EMBEDDED": "false",
+        "WSGIAPP_BACKEND_ADDRESS": f"127.0.0.1:{stack.backend_port}",
+    }
+    try:
+        up = guest.wsgiapp("up")
+        assert up.returncode == 0, up.stderr
+        assert set(guest.pids()) == {"app:app_00", "app:app_01", "nginx"}
+        assert is_positive(fetch(text_url(guest)).body)
+    finally:
+        guest.wsgiapp("down")
+
+
 def test_without_nginx_the_workers_serve_clients(tmp_path_factory: pytest.TempPathFactory) -> None:
     bare = RunningStack(tmp_path_factory.mktemp("bare"))
     bare.variables["WSGIAPP_NGINX_BINARY"] = ""

@@ -30,8 +30,9 @@ def render(settings: Settings) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     # supervisord expands "%" in all its values.
     supervisor_values = {name: value.replace("%", "%%") for name, value in values.items()}
-    program = _filled(settings.conf / "supervisord-nginx.conf", supervisor_values) if nginx else ""
-    supervisor_values["nginx_program"] = program
+    for name, runs in (("modelserver", settings.backend.embedded), ("nginx", nginx)):
+        program = _filled(settings.conf / f"supervisord-{name}.conf", supervisor_values) if runs else ""
+        supervisor_values[f"{name}_program"] = program
     files = {
         "supervisord.conf": _filled(settings.conf / "supervisord.conf", supervisor_values),
         "models.config": _filled(settings.conf / "models.config", values),

@@ -94,7 +94,8 @@ class Limits:
 class Backend:
     """The model server."""
 
-    address: str = setting("127.0.0.1:8500", "host:port of TensorFlow Serving's gRPC; the built-in server binds it")
+    address: str = setting("127.0.0.1:8500", "host:port of the model server's gRPC; the built-in one binds it")
+    embedded: bool = setting(True, "run the built-in model server; false: a TensorFlow Serving of yours is there")
     message_bytes: int = setting(
         64 * 2**20, "bytes of one gRPC message; gRPC's own 4 MB are less than one 1024x1024 picture", least=2**20
     )

@@ -167,12 +167,12 @@ class Stack:
         return "\n".join(f"--- {path}\n{_tail(path)}" for path in logs)
 
     def _require_free_ports(self) -> None:
-        backend_host, _, backend_port = self._settings.backend.address.rpartition(":")
-        http = self._settings.http
-        for key, host, port in (
-            ("http.port", http.host, http.port),
-            ("backend.address", backend_host, int(backend_port)),
-        ):
+        http, backend = self._settings.http, self._settings.backend
+        needed = [("http.port", http.host, http.port)]
+        if backend.embedded:
+            backend_host, _, backend_port = backend.address.rpartition(":")
+            needed.append(("backend.address", backend_host, int(backend_port)))
+        for key, host, port in needed:
             try:
                 socket.create_server((host, port)).close()
             except OSError as exc:
