@@ -52,10 +52,19 @@ class Handler(pywsgi.WSGIHandler):
         if not isinstance(result, tuple):
             return result
         status = int(result[0].split()[0])
-        if status == 414:  # read what is left of the line, or closing the connection resets it under our answer
-            while len(self.rfile.readline(65536)) == 65536:
-                pass
+        if status == 414:
+            self._skip_line()
         return str(status), _bare_problem(status)
+
+    def _skip_line(self) -> None:
+        """Read what is left of a line that is too long: closing the connection before would reset it under our answer.
+
+        A line without an end is given up after 16 MiB.
+        """
+        with suppress(OSError):
+            for _ in range(256):
+                if len(self.rfile.readline(65536)) < 65536:
+                    break
 
     def _write_with_headers(self, data: bytes) -> None:
         """Send head and body together, where pywsgi sends them one by one.
@@ -103,7 +112,7 @@ class Server(pywsgi.WSGIServer):
         )
 
     def handle(self, sock: socket.socket, address: Any) -> None:
-        if self._is_tcp:  # head and body are written separately; without this each waits for a delayed ACK
+        if self._is_tcp:  # a long body is written after its head; without this it waits for a delayed ACK
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(self._idle_seconds)
         super().handle(sock, address)
