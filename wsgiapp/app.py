@@ -79,7 +79,8 @@ def create_app(settings: Settings, access_log: BinaryIO) -> Application:
     backend = ModelServer(
         settings.backend.address,
         message_bytes=settings.backend.message_bytes,
-        max_calls=settings.limits.inflight,
+        # Readiness asks for every model; its calls must not queue behind predictions that hang.
+        max_calls=settings.limits.inflight + len(settings.models),
     )
     app = Application(settings, DataPlane(settings, backend))
     app.wsgi_app = answer_request_id(app.wsgi_app)
