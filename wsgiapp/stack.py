@@ -130,12 +130,13 @@ class Stack:
         lives: dict[str, set[int]] = {}
 
         def is_ready() -> bool:
-            for process in self._processes():
+            processes = self._processes()
+            for process in processes:
                 seen = lives.setdefault(_full_name(process), set())
                 seen.add(process["pid"])
                 if process["statename"] in ("FATAL", "BACKOFF", "EXITED") or len(seen) > MANY_LIVES:
                     raise StackError(_failure(process))
-            return self._answers_ready()
+            return all(each["statename"] == "RUNNING" for each in processes) and self._answers_ready()
 
         self._wait(is_ready, START_SECONDS, "starting", "the service is not ready")
 
