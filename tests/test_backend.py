@@ -141,7 +141,7 @@ def test_a_deadline_passes(client: ModelServer) -> None:
         client.predict(Target("tiny"), {"x": X}, time.monotonic() - 1)
 
 
-def test_no_model_server_is_found_out_at_once() -> None:
+def test_no_model_server_is_found_out_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     for client in connected(f"127.0.0.1:{free_port()}"):
         for _ in range(3):
             started = time.monotonic()
@@ -149,6 +149,7 @@ def test_no_model_server_is_found_out_at_once() -> None:
                 client.predict(Target("tiny"), {"x": X}, soon())
             assert time.monotonic() - started < 1
             assert isinstance(caught.value.__cause__, grpc.RpcError)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_model_server_that_hangs_costs_the_deadline_and_no_more() -> None:

@@ -161,7 +161,10 @@ class ModelServer:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise errors.DeadlineExceeded("the deadline passed before the model server could be called")
-        return self._threads().apply(method, (request, remaining))
+        outcome = self._threads().apply(_outcome, (method, request, remaining))
+        if isinstance(outcome, grpc.RpcError):
+            raise outcome
+        return outcome
 
     def _threads(self) -> ThreadPool:
         """The threads of the calling loop; under a threaded WSGI server each thread has a loop of its own."""
@@ -170,3 +173,11 @@ class ModelServer:
         if pool is None:
             pool = self._pools[hub] = ThreadPool(self._max_calls, hub)
         return pool
+
+
+def _outcome(method: grpc.UnaryUnaryMultiCallable, request: Any, timeout: float) -> Any:
+    """A call's response, or the error it ended with: what a task raises, gevent's pool prints with its traceback."""
+    try:
+        return method(request, timeout)
+    except grpc.RpcError as exc:
+        return exc

@@ -82,6 +82,7 @@ class Stack:
                 self._rpc.stopProcess(name, True)
             self._rpc.startProcess(name, False)
             self._wait(partial(self._serves, name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
+        self._wait(self._all_run, START_SECONDS, "starting", "a process does not run")
         if "nginx.conf" in changed:
             self._rpc.signalProcess("nginx", "HUP")
         if "supervisord.conf" in changed:
@@ -130,15 +131,17 @@ class Stack:
         lives: dict[str, set[int]] = {}
 
         def is_ready() -> bool:
-            processes = self._processes()
-            for process in processes:
+            for process in self._processes():
                 seen = lives.setdefault(_full_name(process), set())
                 seen.add(process["pid"])
                 if process["statename"] in ("FATAL", "BACKOFF", "EXITED") or len(seen) > MANY_LIVES:
                     raise StackError(_failure(process))
-            return all(each["statename"] == "RUNNING" for each in processes) and self._answers_ready()
+            return self._all_run() and self._answers_ready()
 
         self._wait(is_ready, START_SECONDS, "starting", "the service is not ready")
+
+    def _all_run(self) -> bool:
+        return all(process["statename"] == "RUNNING" for process in self._processes())
 
     def _answers_ready(self) -> bool:
         try:
