@@ -15,11 +15,13 @@ from support import image_file, multipart, photograph
 from wsgiapp import settings
 from wsgiapp.app import Application, create_app
 from wsgiapp.backend import Target
+from wsgiapp.controlplane import ControlPlane
 from wsgiapp.dataplane import DataPlane
 from wsgiapp.errors import DeadlineExceeded, InternalError, RequestError, Unavailable
 from wsgiapp.http import STATUS, TITLES
 from wsgiapp.middleware import answer_request_id, log_access
-from wsgiapp.protos import ModelVersionStatus
+from wsgiapp.protos import ModelServerConfig, ModelVersionStatus
+from wsgiapp.views import Planes
 
 TOML = """
 [models.lstm]
@@ -56,6 +58,11 @@ class CountingModels:
             raise self.error
         return [ModelVersionStatus(version=3, state=self.state)]
 
+    def config(self, deadline: float) -> ModelServerConfig:
+        config = ModelServerConfig()
+        config.model_config_list.config.add(name="lstm")
+        return config
+
     def close(self) -> None:
         pass
 
@@ -67,14 +74,17 @@ class Site:
         (folder / "wsgiapp.toml").write_text(TOML)
         self.settings = settings.load({"WSGIAPP_CONF": str(folder), "WSGIAPP_HOME": str(folder)})
         self.backend = CountingModels()
-        self.app = Application(self.settings, DataPlane(self.settings, self.backend))
+        self.app = Application(
+            self.settings,
+            Planes(DataPlane(self.settings, self.backend), ControlPlane(self.backend, folder / "models.config")),
+        )
         self.client = Client(self.app)
 
 
 @pytest.fixture(scope="module")
 def module_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site = Site(tmp_path_factory.mktemp("site"))
-    site.app.dataplane.warm_up()
+    site.app.planes.data.warm_up()
     return site
 
 

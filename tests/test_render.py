@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from support import REPOSITORY
-from wsgiapp import settings
+from wsgiapp import modelconfig, settings
 from wsgiapp.errors import SettingsError
-from wsgiapp.modelserver import config
 from wsgiapp.render import PLACEHOLDER, find_nginx, render
 
 
@@ -48,7 +47,8 @@ def test_supervisord_s_file(tmp_path: Path) -> None:
 def test_odd_names_of_home(tmp_path: Path, home: str) -> None:
     made = loaded(tmp_path, home, WSGIAPP_HTTP_PORT="18999")
     render(made)
-    assert config.read(made.run / "models.config")["lstm"].base_path == made.home / "models" / "lstm"
+    models = modelconfig.models_of(modelconfig.read(made.run / "models.config"), where="")
+    assert models["lstm"].base_path == made.home / "models" / "lstm"
     nginx = find_nginx(made)
     if nginx:
         checked = subprocess.run(

@@ -11,17 +11,18 @@ from werkzeug.wrappers import Response
 
 from wsgiapp import settings as settings_module
 from wsgiapp.backend import ModelServer
+from wsgiapp.controlplane import ControlPlane
 from wsgiapp.dataplane import DataPlane
 from wsgiapp.http import Request, problem_of
 from wsgiapp.middleware import WSGIApplication, answer_request_id, log_access
 from wsgiapp.settings import Settings
-from wsgiapp.views import health, models, predict
+from wsgiapp.views import Planes, health, models, predict
 
 log = logging.getLogger(__name__)
 
 
 def url_map(default_model: str) -> Map:
-    """All that is served. An endpoint is a view; it is called with the request and the data plane."""
+    """All that is served. An endpoint is a view; it is called with the request and the planes."""
     return Map(
         [
             Rule("/", endpoint=models.index, methods=["GET"]),
@@ -36,10 +37,10 @@ def url_map(default_model: str) -> Map:
 
 
 class Application:
-    """The WSGI application over one data plane."""
+    """The WSGI application over its planes."""
 
-    def __init__(self, settings: Settings, dataplane: DataPlane) -> None:
-        self.dataplane = dataplane
+    def __init__(self, settings: Settings, planes: Planes) -> None:
+        self.planes = planes
         self._urls = url_map(settings.default_model).bind("")  # the host's name plays no part
         self._max_body = settings.limits.body_bytes
         #: What middleware wraps, so that the application object itself stays within reach.
@@ -66,12 +67,12 @@ class Application:
             view, arguments = self._urls.match(request.path, request.method)
         except NotFound as exc:
             raise NotFound(f"nothing is served at {request.path}; / lists what is") from exc
-        response: Response = view(request, self.dataplane, **arguments)
+        response: Response = view(request, self.planes, **arguments)
         return response
 
     def close(self) -> None:
         """Give up the channel to the model server."""
-        self.dataplane.close()
+        self.planes.data.close()
 
 
 def create_app(settings: Settings, access_log: BinaryIO) -> Application:
@@ -82,7 +83,8 @@ def create_app(settings: Settings, access_log: BinaryIO) -> Application:
         # Readiness asks for every model; its calls must not queue behind predictions that hang.
         max_calls=settings.limits.inflight + len(settings.models),
     )
-    app = Application(settings, DataPlane(settings, backend))
+    planes = Planes(DataPlane(settings, backend), ControlPlane(backend, settings.run / "models.config"))
+    app = Application(settings, planes)
     app.wsgi_app = answer_request_id(app.wsgi_app)
     if settings.log.access:
         app.wsgi_app = log_access(app.wsgi_app, access_log)
@@ -94,7 +96,7 @@ def __getattr__(name: str) -> Any:
     if name != "application":
         raise AttributeError(name)
     app = create_app(settings_module.load(), sys.stdout.buffer)
-    app.dataplane.warm_up()
+    app.planes.data.warm_up()
     globals()["application"] = app
     return app
 

@@ -18,16 +18,28 @@ import grpc
 import numpy as np
 from gevent.hub import Hub, get_hub
 from gevent.threadpool import ThreadPool
+from google.protobuf import empty_pb2
 
 from wsgiapp import errors
 from wsgiapp.codec import decode_tensor, encode_tensor
 from wsgiapp.protos import (
+    MODEL_MANAGEMENT,
+    ClassificationRequest,
+    ClassificationResult,
+    GetModelMetadataRequest,
     GetModelStatusRequest,
+    Input,
+    ModelServerConfig,
     ModelServiceStub,
     ModelSpec,
     ModelVersionStatus,
     PredictionServiceStub,
     PredictRequest,
+    RegressionRequest,
+    RegressionResult,
+    ReloadConfigRequest,
+    SignatureDefMap,
+    error_codes_pb2,
 )
 
 ERRORS: Mapping[grpc.StatusCode, type[errors.RequestError]] = {
@@ -92,6 +104,10 @@ def translated_errors() -> Iterator[None]:
         raise ERRORS[code](TEXTS.get(code) or details or code.name) from exc
 
 
+# By number, as `util.StatusProto` carries them.
+CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
 class ModelServer:
     """A client of PredictionService and ModelService at `address` (host:port).
 
@@ -116,7 +132,16 @@ class ModelServer:
         predictions = PredictionServiceStub(self._channel)
         models = ModelServiceStub(self._channel)
         self._predict = predictions.Predict
+        self._classify = predictions.Classify
+        self._regress = predictions.Regress
+        self._get_model_metadata = predictions.GetModelMetadata
         self._get_model_status = models.GetModelStatus
+        self._reload_config = models.HandleReloadConfigRequest
+        self._get_config = self._channel.unary_unary(
+            f"/{MODEL_MANAGEMENT}/GetConfig",
+            request_serializer=empty_pb2.Empty.SerializeToString,
+            response_deserializer=ModelServerConfig.FromString,
+        )
         self._max_calls = max_calls
         self._pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
 
@@ -134,6 +159,27 @@ class ModelServer:
         outputs = {name: decode_tensor(tensor) for name, tensor in response.outputs.items()}
         return outputs, response.model_spec.version.value
 
+    def classify(self, target: Target, examples: Input, deadline: float) -> tuple[ClassificationResult, int]:
+        """The classes of each example, and the version that answered. Raises one of `errors.RequestError`."""
+        request = ClassificationRequest(model_spec=target.spec(), input=examples)
+        response = self._call(self._classify, request, deadline)
+        return response.result, response.model_spec.version.value
+
+    def regress(self, target: Target, examples: Input, deadline: float) -> tuple[RegressionResult, int]:
+        """The value of each example, and the version that answered. Raises one of `errors.RequestError`."""
+        request = RegressionRequest(model_spec=target.spec(), input=examples)
+        response = self._call(self._regress, request, deadline)
+        return response.result, response.model_spec.version.value
+
+    def metadata(self, target: Target, deadline: float) -> tuple[SignatureDefMap, int]:
+        """The signatures of the target's version, and its number. Raises one of `errors.RequestError`."""
+        request = GetModelMetadataRequest(model_spec=target.spec(), metadata_field=["signature_def"])
+        response = self._call(self._get_model_metadata, request, deadline)
+        signatures = SignatureDefMap()
+        if not response.metadata["signature_def"].Unpack(signatures):
+            raise errors.InternalError("the model server answered metadata of another kind than signature_def")
+        return signatures, response.model_spec.version.value
+
     def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]:
         """The states of the target's versions; of one where it names a version or a label.
 
@@ -141,6 +187,17 @@ class ModelServer:
         """
         request = GetModelStatusRequest(model_spec=target.spec())
         return list(self._call(self._get_model_status, request, deadline).model_version_status)
+
+    def config(self, deadline: float) -> ModelServerConfig:
+        """The configuration in force. Raises `Unimplemented` where the model server is TF Serving itself."""
+        return self._call(self._get_config, empty_pb2.Empty(), deadline)
+
+    def reload(self, config: ModelServerConfig, deadline: float) -> None:
+        """Put a configuration in force instead of the present one. Raises one of `errors.RequestError`."""
+        with translated_errors():
+            status = self._call_once(self._reload_config, ReloadConfigRequest(config=config), deadline).status
+        if status.error_code != error_codes_pb2.OK:
+            raise ERRORS[CODES[status.error_code]](status.error_message)
 
     def close(self) -> None:
         """Close the channel; calls in flight end as `Cancelled`."""

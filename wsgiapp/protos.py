@@ -31,27 +31,52 @@ def _without_tensorflow() -> Iterator[None]:
 
 
 with _without_tensorflow():
+    from tensorflow.core.example import example_pb2, feature_pb2
     from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
     from tensorflow.core.protobuf import error_codes_pb2, meta_graph_pb2, saved_model_pb2
     from tensorflow_serving.apis import (
+        classification_pb2,
         get_model_metadata_pb2,
         get_model_status_pb2,
+        inference_pb2,
+        input_pb2,
+        model_management_pb2,
         model_pb2,
         model_service_pb2_grpc,
         predict_pb2,
+        prediction_log_pb2,
         prediction_service_pb2_grpc,
+        regression_pb2,
     )
     from tensorflow_serving.config import model_server_config_pb2
 
+ClassificationRequest = classification_pb2.ClassificationRequest
+ClassificationResponse = classification_pb2.ClassificationResponse
+ClassificationResult = classification_pb2.ClassificationResult
+Example = example_pb2.Example
+Feature = feature_pb2.Feature
+Features = feature_pb2.Features
 GetModelMetadataRequest = get_model_metadata_pb2.GetModelMetadataRequest
 GetModelMetadataResponse = get_model_metadata_pb2.GetModelMetadataResponse
 GetModelStatusRequest = get_model_status_pb2.GetModelStatusRequest
 GetModelStatusResponse = get_model_status_pb2.GetModelStatusResponse
+InferenceResult = inference_pb2.InferenceResult
+InferenceTask = inference_pb2.InferenceTask
+Input = input_pb2.Input
+MetaGraphDef = meta_graph_pb2.MetaGraphDef
 ModelServerConfig = model_server_config_pb2.ModelServerConfig
 ModelSpec = model_pb2.ModelSpec
 ModelVersionStatus = get_model_status_pb2.ModelVersionStatus
+MultiInferenceRequest = inference_pb2.MultiInferenceRequest
+MultiInferenceResponse = inference_pb2.MultiInferenceResponse
 PredictRequest = predict_pb2.PredictRequest
 PredictResponse = predict_pb2.PredictResponse
+PredictionLog = prediction_log_pb2.PredictionLog
+RegressionRequest = regression_pb2.RegressionRequest
+RegressionResponse = regression_pb2.RegressionResponse
+RegressionResult = regression_pb2.RegressionResult
+ReloadConfigRequest = model_management_pb2.ReloadConfigRequest
+ReloadConfigResponse = model_management_pb2.ReloadConfigResponse
 SavedModel = saved_model_pb2.SavedModel
 SignatureDef = meta_graph_pb2.SignatureDef
 SignatureDefMap = get_model_metadata_pb2.SignatureDefMap
@@ -65,20 +90,43 @@ PredictionServiceStub = prediction_service_pb2_grpc.PredictionServiceStub
 add_model_service = model_service_pb2_grpc.add_ModelServiceServicer_to_server
 add_prediction_service = prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server
 
+# A service of the built-in model server besides TF Serving's: GetConfig (google.protobuf.Empty -> ModelServerConfig)
+# answers the configuration in force, which TF Serving keeps to itself.
+MODEL_MANAGEMENT = "wsgiapp.ModelManagement"
+
 __all__ = [
+    "MODEL_MANAGEMENT",
+    "ClassificationRequest",
+    "ClassificationResponse",
+    "ClassificationResult",
+    "Example",
+    "Feature",
+    "Features",
     "GetModelMetadataRequest",
     "GetModelMetadataResponse",
     "GetModelStatusRequest",
     "GetModelStatusResponse",
+    "InferenceResult",
+    "InferenceTask",
+    "Input",
+    "MetaGraphDef",
     "ModelServerConfig",
     "ModelServiceServicer",
     "ModelServiceStub",
     "ModelSpec",
     "ModelVersionStatus",
+    "MultiInferenceRequest",
+    "MultiInferenceResponse",
     "PredictRequest",
     "PredictResponse",
+    "PredictionLog",
     "PredictionServiceServicer",
     "PredictionServiceStub",
+    "RegressionRequest",
+    "RegressionResponse",
+    "RegressionResult",
+    "ReloadConfigRequest",
+    "ReloadConfigResponse",
     "SavedModel",
     "SignatureDef",
     "SignatureDefMap",

@@ -141,7 +141,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
-    app.dataplane.warm_up()
+    app.planes.data.warm_up()
     flusher = gevent.spawn(_flush_regularly, access_log)
     server.start()
     process = os.environ.get("SUPERVISOR_PROCESS_NAME", f"worker-{os.getpid()}")

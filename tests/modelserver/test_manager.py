@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from support import poll
-from wsgiapp.modelserver.config import ModelConfig
+from wsgiapp.modelconfig import ModelConfig
 from wsgiapp.modelserver.errors import ServingError
 from wsgiapp.modelserver.manager import Manager
 from wsgiapp.protos import ModelSpec, ModelVersionStatus, SignatureDef

@@ -3,8 +3,9 @@
 import logging
 import sys
 
+from wsgiapp import modelconfig
 from wsgiapp.errors import WsgiappError
-from wsgiapp.modelserver import config, flags
+from wsgiapp.modelserver import flags
 
 
 def main() -> int:
@@ -13,9 +14,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         if parsed.model_config_file:
-            models = config.read(parsed.model_config_file)
+            config = modelconfig.read(parsed.model_config_file)
         else:
-            models = config.single_model(parsed.model_name, parsed.model_base_path)
+            config = modelconfig.single_model(parsed.model_name, parsed.model_base_path)
+        models = modelconfig.models_of(config, where=str(parsed.model_config_file))
         from wsgiapp.modelserver.server import serve  # only now: it imports TensorFlow, which takes seconds
 
         serve(parsed, models)

@@ -13,8 +13,8 @@ from typing import Protocol
 import grpc
 import numpy as np
 
-from wsgiapp.modelserver import storage
-from wsgiapp.modelserver.config import ModelConfig
+from wsgiapp import storage
+from wsgiapp.modelconfig import ModelConfig
 from wsgiapp.modelserver.errors import ServingError
 from wsgiapp.protos import ModelSpec, ModelVersionStatus, SignatureDef, error_codes_pb2
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from wsgiapp.modelserver.config import ModelConfig
+from wsgiapp.modelconfig import ModelConfig
 from wsgiapp.modelserver.flags import Flags
 from wsgiapp.modelserver.manager import Manager
 from wsgiapp.modelserver.servable import Servable

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsgiapp.modelserver.config import ModelConfig
+from wsgiapp.modelconfig import ModelConfig
 
 INT64_MAX = 2**63 - 1
 

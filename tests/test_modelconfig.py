@@ -6,13 +6,13 @@ import pytest
 
 from support import REPOSITORY, SHARED_DATA
 from wsgiapp.errors import SettingsError
-from wsgiapp.modelserver.config import ModelConfig, read, single_model
+from wsgiapp.modelconfig import ModelConfig, models_of, read, single_model
 
 
 def parse(tmp_path: Path, text: str) -> dict[str, ModelConfig]:
     path = tmp_path / "models.config"
     path.write_text(text)
-    return read(path)
+    return models_of(read(path), where=str(path))
 
 
 def one(tmp_path: Path, more: str = "") -> ModelConfig:
@@ -70,4 +70,4 @@ def test_the_shipped_file_is_right(tmp_path: Path) -> None:
 
 
 def test_a_single_model() -> None:
-    assert single_model("m", "/m") == {"m": ModelConfig("m", Path("/m"))}
+    assert models_of(single_model("m", "/m"), where="") == {"m": ModelConfig("m", Path("/m"))}

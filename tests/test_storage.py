@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from wsgiapp.modelserver.config import ModelConfig
-from wsgiapp.modelserver.storage import find_versions, fingerprint, wanted_versions
+from wsgiapp.modelconfig import ModelConfig
+from wsgiapp.storage import find_versions, fingerprint, wanted_versions
 
 
 def test_versions_are_directories_with_numbers_for_names(tmp_path: Path) -> None:
