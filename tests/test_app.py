@@ -35,6 +35,10 @@ inflight = 2
 """
 
 
+LABELS = {"stable": 4, "canary": 5}
+LSTM = {"name": "lstm", "version": 1}
+
+
 class CountingModels:
     """A model server: it labels a text by its number of words, and an image by its brightness."""
 
@@ -50,8 +54,8 @@ class CountingModels:
         if self.error:
             raise self.error
         if target.model == "lstm":
-            return {"classes_id": inputs["nwords"].astype(np.int64)}, 1
-        return {"img_out": inputs["img_in"].mean(axis=-1, keepdims=True)}, 1
+            return {"classes_id": inputs["nwords"].astype(np.int64)}, target.version or LABELS.get(target.label, 1)
+        return {"img_out": inputs["img_in"].mean(axis=-1, keepdims=True)}, 3
 
     def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]:
         if self.error:
@@ -63,6 +67,9 @@ class CountingModels:
         config.model_config_list.config.add(name="lstm")
         return config
 
+    def reload(self, config: ModelServerConfig, deadline: float) -> None:
+        raise NotImplementedError
+
     def close(self) -> None:
         pass
 
@@ -70,13 +77,13 @@ class CountingModels:
 class Site:
     """An application with its model server, and a client of it."""
 
-    def __init__(self, folder: Path) -> None:
-        (folder / "wsgiapp.toml").write_text(TOML)
+    def __init__(self, folder: Path, toml: str = TOML) -> None:
+        (folder / "wsgiapp.toml").write_text(toml)
         self.settings = settings.load({"WSGIAPP_CONF": str(folder), "WSGIAPP_HOME": str(folder)})
         self.backend = CountingModels()
         self.app = Application(
             self.settings,
-            Planes(DataPlane(self.settings, self.backend), ControlPlane(self.backend, folder / "models.config")),
+            Planes(DataPlane(self.settings, self.backend), ControlPlane(self.settings, self.backend)),
         )
         self.client = Client(self.app)
 
@@ -96,9 +103,9 @@ def site(module_site: Site) -> Site:
 
 def test_text(site: Site) -> None:
     answer = site.client.post("/lstm/predict", json={"words": ["非常", "讨厌"], "nwords": 2})
-    assert (answer.status_code, answer.json) == (200, {"status": 0, "classes_id": 2})
+    assert (answer.status_code, answer.json) == (200, {"status": 0, "classes_id": 2, "model": LSTM})
     answer = site.client.post("/predict", json={"lines": ["好", "非常 讨厌"]})
-    assert answer.json == {"status": 0, "results": [{"classes_id": 1}, {"classes_id": 2}]}
+    assert answer.json == {"status": 0, "results": [{"classes_id": 1}, {"classes_id": 2}], "model": LSTM}
     assert {target.model for target in site.backend.targets} == {"lstm"}
 
 
@@ -115,7 +122,7 @@ def test_json_goes_by_many_names(site: Site) -> None:
 
 def test_a_form_is_read_like_a_url(site: Site) -> None:
     answer = site.client.post("/predict", data={"words": "['a', 'b']", "nwords": "2"})
-    assert answer.json == {"status": 0, "classes_id": 2}
+    assert answer.json == {"status": 0, "classes_id": 2, "model": LSTM}
 
 
 def test_image_forms(site: Site) -> None:
@@ -130,6 +137,97 @@ def test_image_forms(site: Site) -> None:
     assert len({answer.data for answer in answers}) == 1
     assert answers[0].json["shape"] == [48, 64]
     assert site.backend.targets[0] == Target("cv_sod", "serving_default", None, "canary")
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/predict", LSTM),
+        ("/predict?version=7", {"name": "lstm", "version": 7}),
+        ("/lstm/predict?version=007", {"name": "lstm", "version": 7}),
+        ("/lstm/versions/7/predict", {"name": "lstm", "version": 7}),
+        ("/lstm/predict?label=stable", {"name": "lstm", "version": 4, "label": "stable"}),
+        ("/lstm/labels/stable/predict", {"name": "lstm", "version": 4, "label": "stable"}),
+    ],
+)
+def test_the_answer_says_which_version_it_is_from(site: Site, path: str, model: dict[str, Any]) -> None:
+    assert site.client.post(path, json={"line": "好"}).json["model"] == model
+    query = "&" if "?" in path else "?"
+    assert site.client.get(f"{path}{query}words=['a']").json["model"] == model
+    log = io.BytesIO()
+    Client(log_access(site.app, log)).post(path, json={"line": "好"})
+    line = json.loads(log.getvalue())
+    assert {"name": line["model"], "version": line["version"]} == {key: model[key] for key in ("name", "version")}
+    assert line.get("label") == model.get("label")
+
+
+def test_a_bare_picture_says_so_in_its_head(site: Site) -> None:
+    arguments = {"data": image_file(photograph()), "content_type": "image/png", "headers": {"Accept": "image/png"}}
+    configured = site.client.post("/cv_sod/predict", **arguments)
+    assert (configured.headers["X-Model-Version"], configured.headers["X-Model-Label"]) == ("3", "canary")
+    asked = site.client.post("/cv_sod/versions/3/predict", **arguments)
+    assert asked.headers["X-Model-Version"] == "3" and "X-Model-Label" not in asked.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/predict?version=x", "version"),
+        ("/predict?version=", "version"),
+        ("/predict?version=-1", "version"),
+        ("/predict?version=9223372036854775808", "version"),
+        ("/predict?label=", "label"),
+        ("/lstm/versions/1.5/predict", "version"),
+        ("/predict?version=1&label=stable", "label"),
+        ("/lstm/versions/1/predict?version=2", "version"),
+        ("/lstm/labels/stable/predict?version=2", "version"),
+    ],
+)
+def test_a_version_that_makes_no_sense(site: Site, path: str, field: str) -> None:
+    answer = site.client.post(path, json={"line": "好"})
+    assert (answer.status_code, json.loads(answer.data)["field"]) == (400, field)
+
+
+SPLIT = """
+[models.lstm]
+pipeline = "segmented_text"
+split = { stable = 80, canary = 20 }
+split_key = "X-User"
+"""
+
+
+def test_clients_are_split_and_stay(tmp_path: Path) -> None:
+    site = Site(tmp_path, SPLIT)
+
+    def label(address: str = "10.0.0.1", **headers: str) -> str:
+        environ = {"REMOTE_ADDR": address}
+        answer = site.client.post("/predict", json={"words": ["a"]}, headers=headers, environ_base=environ).json
+        assert answer["model"]["version"] == LABELS[answer["model"]["label"]]
+        return str(answer["model"]["label"])
+
+    by_header = [label(**{"X-User": f"user-{number}"}) for number in range(200)]
+    assert 20 <= by_header.count("canary") <= 60
+    assert by_header == [label("10.0.0.2", **{"X-User": f"user-{number}"}) for number in range(200)]
+    by_address = [label(f"10.0.0.{number}") for number in range(200)]
+    assert 20 <= by_address.count("canary") <= 60
+    assert by_address == [label("", **{"X-Forwarded-For": f"10.0.0.{n}, 10.9.9.9"}) for n in range(200)]
+    asked = site.client.post("/predict?version=9", json={"words": ["a"]}).json["model"]
+    assert asked == {"name": "lstm", "version": 9}
+
+
+def test_a_split_is_ready_when_all_its_labels_are(tmp_path: Path) -> None:
+    site = Site(tmp_path, SPLIT)
+    site.app.planes.data.warm_up()
+    asked = []
+
+    def status(target: Target, deadline: float) -> list[ModelVersionStatus]:
+        asked.append(target.label)
+        state = ModelVersionStatus.LOADING if target.label == "canary" else ModelVersionStatus.AVAILABLE
+        return [ModelVersionStatus(version=LABELS[target.label], state=state)]
+
+    site.backend.status = status  # type: ignore[method-assign]
+    assert json.loads(site.client.get("/readyz").data)["missing"] == ["lstm: no version is AVAILABLE (5 LOADING)"]
+    assert asked == ["stable", "canary"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,10 @@ LEVELS = {
     "protos": 0,
     "codec": 1,
     "modelconfig": 1,
+    "modelcheck": 2,
+    "modelcommands": 7,
+    "modeledit": 2,
+    "split": 0,
     "storage": 1.5,  # knows a model's configuration
     "pipelines": 1,
     "render": 1,

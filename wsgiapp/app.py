@@ -16,7 +16,7 @@ from wsgiapp.dataplane import DataPlane
 from wsgiapp.http import Request, problem_of
 from wsgiapp.middleware import WSGIApplication, answer_request_id, log_access
 from wsgiapp.settings import Settings
-from wsgiapp.views import Planes, health, models, predict
+from wsgiapp.views import Planes, config, health, models, predict
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,12 @@ def url_map(default_model: str) -> Map:
             Rule("/readyz", endpoint=health.readyz, methods=["GET"]),
             Rule("/predict", endpoint=predict.predict, methods=["GET", "POST"], defaults={"model": default_model}),
             Rule("/<model>/predict", endpoint=predict.predict, methods=["GET", "POST"]),
+            Rule("/<model>/versions/<version>/predict", endpoint=predict.predict, methods=["GET", "POST"]),
+            Rule("/<model>/labels/<label>/predict", endpoint=predict.predict, methods=["GET", "POST"]),
+            Rule("/v1/config", endpoint=config.show, methods=["GET"]),
+            Rule("/v1/config", endpoint=config.replace, methods=["POST"]),
+            Rule("/v1/config:reload", endpoint=config.reload, methods=["POST"]),
+            Rule("/v1/config:promote", endpoint=config.promote, methods=["POST"]),
         ],
         redirect_defaults=False,
         merge_slashes=False,
@@ -83,7 +89,7 @@ def create_app(settings: Settings, access_log: BinaryIO) -> Application:
         # Readiness asks for every model; its calls must not queue behind predictions that hang.
         max_calls=settings.limits.inflight + len(settings.models),
     )
-    planes = Planes(DataPlane(settings, backend), ControlPlane(backend, settings.run / "models.config"))
+    planes = Planes(DataPlane(settings, backend), ControlPlane(settings, backend))
     app = Application(settings, planes)
     app.wsgi_app = answer_request_id(app.wsgi_app)
     if settings.log.access:

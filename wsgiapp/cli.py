@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 
-from wsgiapp import __version__, settings
+from wsgiapp import __version__, modelcommands, settings
 from wsgiapp.errors import WsgiappError
 from wsgiapp.settings import Settings
 from wsgiapp.stack import Stack, exec_nginx
@@ -16,11 +17,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wsgiapp", description="An HTTP service in front of TensorFlow Serving.")
     parser.add_argument("--version", action="version", version=f"wsgiapp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (_, about) in COMMANDS.items():
-        commands.add_parser(name, help=about, description=about)
-    command, _ = COMMANDS[parser.parse_args(argv).command]
+    for name, (run, about) in COMMANDS.items():
+        commands.add_parser(name, help=about, description=about).set_defaults(run=run)
+    modelcommands.add_parser(commands)
+    arguments = parser.parse_args(argv)
     try:
-        return command(settings.load())
+        return arguments.run(settings.load(), arguments)
     except WsgiappError as exc:
         print(f"\nwsgiapp: {exc}", file=sys.stderr)
         return 1
@@ -28,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _up(configured: Settings) -> int:
+def _up(configured: Settings, arguments: Namespace) -> int:
     stack = Stack(configured, _progress)
     stack.up()
     _end_progress()
@@ -36,25 +38,25 @@ def _up(configured: Settings) -> int:
     return 0
 
 
-def _down(configured: Settings) -> int:
+def _down(configured: Settings, arguments: Namespace) -> int:
     Stack(configured, _progress).down()
     _end_progress()
     print("stopped")
     return 0
 
 
-def _restart(configured: Settings) -> int:
+def _restart(configured: Settings, arguments: Namespace) -> int:
     Stack(configured, _progress).restart()
     _end_progress()
     print("all workers restarted")
     return 0
 
 
-def _status(configured: Settings) -> int:
+def _status(configured: Settings, arguments: Namespace) -> int:
     return Stack(configured).status()
 
 
-def _logs(configured: Settings) -> int:
+def _logs(configured: Settings, arguments: Namespace) -> int:
     files = sorted(configured.logs.glob("*.log"))
     if not files:
         print(f"no logs in {configured.logs}")
@@ -62,19 +64,19 @@ def _logs(configured: Settings) -> int:
     return os.execvp("tail", ["tail", "-n", "20", "-F", *map(str, files)])  # noqa: S607
 
 
-def _nginx(configured: Settings) -> int:
+def _nginx(configured: Settings, arguments: Namespace) -> int:
     exec_nginx(configured)
     return 0
 
 
-def _settings(configured: Settings) -> int:
+def _settings(configured: Settings, arguments: Namespace) -> int:
     print("| setting | default | meaning |\n|---|---|---|")
     for table, key, default, about in settings.reference():
         print(f"| `{table}.{key}` | {f'`{default}`' if default else ''} | {about} |")
     return 0
 
 
-COMMANDS: Mapping[str, tuple[Callable[[Settings], int], str]] = {
+COMMANDS: Mapping[str, tuple[Callable[[Settings, Namespace], int], str]] = {
     "up": (_up, "start everything and wait until it is ready"),
     "down": (_down, "stop everything, drained"),
     "restart": (_restart, "restart the workers one by one, without losing a request"),

@@ -1,17 +1,40 @@
-"""`ControlPlane`: which models, versions and labels the model server has."""
+"""`ControlPlane`: which models, versions and labels the model server has, and changes of them."""
 
+import fcntl
+import hmac
+import logging
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from wsgiapp import modelconfig
+from wsgiapp import modelcheck, modelconfig, modeledit, render, storage
 from wsgiapp.backend import Target
-from wsgiapp.errors import InternalError, NotFound, SettingsError, Unimplemented
+from wsgiapp.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InternalError,
+    InvalidArgument,
+    InvalidField,
+    NotFound,
+    PermissionDenied,
+    RequestError,
+    SettingsError,
+    Unauthenticated,
+    Unimplemented,
+)
+from wsgiapp.modelcheck import Finding
+from wsgiapp.modelconfig import ModelConfig
 from wsgiapp.protos import ModelServerConfig, ModelVersionStatus
+from wsgiapp.settings import Settings
+
+log = logging.getLogger(__name__)
 
 CALL_SECONDS = 5.0
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +42,7 @@ class ModelOverview:
     """One model: its versions' states, newest first, and the version behind each label."""
 
     name: str
+    base_path: str
     versions: list[ModelVersionStatus]
     labels: Mapping[str, int]
 
@@ -28,39 +52,197 @@ class Backend(Protocol):
 
     def config(self, deadline: float) -> ModelServerConfig: ...
 
+    def reload(self, config: ModelServerConfig, deadline: float) -> None: ...
+
     def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]: ...
 
 
 class ControlPlane:
-    """Tells what is loaded. `config_file` is what a TF Serving that keeps its configuration to itself was given."""
+    """Tells what is loaded, and changes it.
 
-    def __init__(self, backend: Backend, config_file: Path) -> None:
+    The operator's `models.config` in the folder of the configuration stays the one truth: a change is put in force
+    first, and written only when the model server has taken it. Raises one of `errors.RequestError` throughout.
+    """
+
+    def __init__(self, settings: Settings, backend: Backend) -> None:
+        self._settings = settings
         self._backend = backend
-        self._config_file = config_file
+        self._file = settings.conf / "models.config"
+        self._rendered = settings.run / "models.config"  # what the model server starts with
+
+    def authorize(self, token: str) -> None:
+        """Refuse who does not send the token of the settings."""
+        wanted = self._settings.management.token
+        if not wanted:
+            raise PermissionDenied("management over HTTP is off: the setting management.token is empty")
+        if not hmac.compare_digest(token.encode("utf-8", "surrogateescape"), wanted.encode()):
+            raise Unauthenticated("Authorization: not the bearer token of the setting management.token")
 
     def config(self) -> ModelServerConfig:
-        """The configuration in force. Raises one of `errors.RequestError`."""
+        """The configuration in force."""
         try:
-            return self._backend.config(_soon())
-        except Unimplemented:  # TF Serving itself
+            return self._backend.config(_in(CALL_SECONDS))
+        except Unimplemented:  # TF Serving itself, which keeps it to itself: what it was given last
             try:
-                return modelconfig.read(self._config_file)
+                return modelconfig.read(self._rendered)
             except SettingsError as exc:
                 raise InternalError(f"the model server does not tell its configuration, and {exc}") from exc
 
     def models(self) -> list[ModelOverview]:
-        """All models of the configuration in force. Raises one of `errors.RequestError`."""
+        """All models of the configuration in force."""
         return [
-            ModelOverview(each.name, self._versions(each.name), dict(each.version_labels))
+            ModelOverview(each.name, each.base_path, self._versions(each.name), dict(each.version_labels))
             for each in self.config().model_config_list.config
         ]
 
+    def check(self) -> list[Finding]:
+        """What is wrong with `models.config`; it need not be in force, nor the model server be there."""
+        try:
+            active = self.config()
+        except RequestError:
+            active = None
+        return self._findings(self._read(), active)
+
+    def reload(self, *, force: bool = False) -> list[Finding]:
+        """Put `models.config` in force, unless `check` finds errors in it; its findings."""
+        with self._alone():
+            return self._take_over(self._read(), force)
+
+    def replace(self, text: str, *, force: bool = False) -> list[Finding]:
+        """Put another configuration in force, and into `models.config`; the old one is kept beside it."""
+        with self._alone():
+            self._refuse_other_folders(self._parse(text, where="body"))
+            findings = self._take_over(text, force)
+            shutil.copy2(self._file, self._file.with_name("models.config.previous"))
+            render.replace(self._file, text)
+            return findings
+
+    def promote(self, model: str, version: int, label: str) -> int | None:
+        """Move a label to a version, which is loaded first where it is not; the version it was on before.
+
+        When the version does not become AVAILABLE in time, or the label cannot be moved, all is as it was before.
+        """
+        with self._alone():
+            before, text = self.config(), self._read()
+            if self._parse(text) != before:
+                raise Conflict(f"{self._file} has changes that are not in force; check and reload it first")
+            configured = self._configured(before, model)
+            loading = self._with_version(text, configured, version)
+            try:
+                if loading != text:
+                    self._put_in_force(loading)
+                self._wait_until_available(model, version)
+                promoted = modeledit.with_label(loading, model, label, version)
+                self._put_in_force(promoted)
+            except (RequestError, SettingsError) as exc:
+                self._roll_back(before)
+                raise Conflict(f"not promoted: {exc}; the configuration from before is in force") from exc
+            render.replace(self._file, promoted)
+            render.replace(self._rendered, render.models_config(self._settings, promoted))
+            return configured.labels.get(label)
+
     def _versions(self, model: str) -> list[ModelVersionStatus]:
         try:
-            return self._backend.status(Target(model), _soon())
+            return self._backend.status(Target(model), _in(CALL_SECONDS))
         except NotFound:  # configured, and nothing of it was found yet
             return []
 
+    def _read(self) -> str:
+        try:
+            return self._file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise InvalidArgument(f"{self._file}: {exc}") from exc
 
-def _soon() -> float:
-    return time.monotonic() + CALL_SECONDS
+    def _parse(self, text: str, where: str = "models.config") -> ModelServerConfig:
+        try:
+            return modelconfig.parse(render.models_config(self._settings, text), where=where)
+        except SettingsError as exc:
+            raise InvalidArgument(str(exc)) from exc
+
+    def _findings(self, text: str, active: ModelServerConfig | None) -> list[Finding]:
+        findings = modelcheck.check(config := self._parse(text), active)
+        offered = {each.name for each in config.model_config_list.config}
+        for name in self._settings.models:
+            if name not in offered:
+                findings.append(Finding(False, f"{name}: in wsgiapp.toml, but not in models.config"))
+        return findings
+
+    def _take_over(self, text: str, force: bool) -> list[Finding]:
+        findings = self._findings(text, self.config())
+        errors = [finding.text for finding in findings if finding.is_error]
+        if errors and not force:
+            raise InvalidArgument(f"not reloaded: {'; '.join(errors)}")
+        self._put_in_force(text)
+        render.replace(self._rendered, render.models_config(self._settings, text))
+        return findings
+
+    def _put_in_force(self, text: str) -> None:
+        self._backend.reload(self._parse(text), _in(self._settings.management.seconds))
+
+    def _roll_back(self, config: ModelServerConfig) -> None:
+        try:
+            self._backend.reload(config, _in(self._settings.management.seconds))
+        except RequestError:
+            log.exception("the configuration from before cannot be put in force again; `wsgiapp models reload` tries")
+
+    def _refuse_other_folders(self, config: ModelServerConfig) -> None:
+        """What comes over HTTP may name the folders that hold models already, and no other ones."""
+        known = {Path(each.base_path) for each in self._parse(self._read()).model_config_list.config}
+        known.add(self._settings.home / "models")
+        for each in config.model_config_list.config:
+            path = Path(each.base_path)
+            if ".." in path.parts or not any(path.is_relative_to(folder) for folder in known):
+                raise InvalidField(
+                    "base_path", f"{each.base_path} of {each.name} is outside the folders that models.config has now"
+                )
+
+    def _configured(self, config: ModelServerConfig, model: str) -> ModelConfig:
+        models = modelconfig.models_of(config, where="the model server")
+        if model not in models:
+            raise NotFound(f"model {model!r} is not in models.config; there are {', '.join(models)}")
+        return models[model]
+
+    def _with_version(self, text: str, model: ModelConfig, version: int) -> str:
+        """The text with a version policy that loads `version`: as it is, where it does so already."""
+        try:
+            found = storage.find_versions(model.base_path)
+        except OSError as exc:
+            raise NotFound(f"base_path {model.base_path} of {model.name}: {exc.strerror}") from exc
+        if version not in found:
+            have = ", ".join(map(str, sorted(found))) or "none"
+            raise NotFound(f"version {version} is not in {model.base_path}; there are {have}")
+        if version in storage.wanted_versions(model, found):
+            return text
+        loaded = {each.version for each in self._versions(model.name) if each.state == ModelVersionStatus.AVAILABLE}
+        return modeledit.with_versions(text, model.name, sorted({*loaded, *model.specific, version}))
+
+    def _wait_until_available(self, model: str, version: int) -> None:
+        deadline = _in(self._settings.management.seconds)
+        state = "unknown"
+        while time.monotonic() < deadline:
+            for each in self._versions(model):
+                if each.version != version:
+                    continue
+                if each.state == ModelVersionStatus.AVAILABLE:
+                    return
+                if each.state == ModelVersionStatus.END and each.status.error_message:
+                    raise InvalidArgument(f"version {version} cannot be loaded: {each.status.error_message}")
+                state = ModelVersionStatus.State.Name(each.state)
+            time.sleep(POLL_SECONDS)
+        seconds = self._settings.management.seconds
+        raise DeadlineExceeded(f"version {version} is not AVAILABLE after {seconds:.0f} s (state {state})")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One change at a time, among all processes."""
+        self._settings.run.mkdir(parents=True, exist_ok=True)
+        with (self._settings.run / "models.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise Conflict("another change of the models is under way; try again when it has ended") from exc
+            yield
+
+
+def _in(seconds: float) -> float:
+    return time.monotonic() + seconds

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import gevent
@@ -13,15 +14,49 @@ from wsgiapp.errors import NotFound, Overloaded, RequestError, SettingsError
 from wsgiapp.pipelines import Arrays, ImageLimits, Payload, Pipeline, Resources, Result, TextLimits
 from wsgiapp.protos import ModelVersionStatus
 from wsgiapp.settings import Settings
+from wsgiapp.split import Split
 
 # Readiness is asked every second or so by whoever balances the load: it must not wait for a model server that hangs.
 STATUS_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The version or label a request asks for; with neither, the model's settings decide.
+
+    `key` tells clients apart where they are split among labels.
+    """
+
+    version: int | None = None
+    label: str = ""
+    key: str = ""
+
+
+class Answer(NamedTuple):
+    """A result, and who gave it: `label` is empty where none was asked for."""
+
+    result: Result
+    version: int
+    label: str
+
+
 class _Route(NamedTuple):
     target: Target
+    split: Split | None
+    split_key: str
     pipeline: Pipeline
     deadline_seconds: float
+
+    def choose(self, choice: Choice) -> Target:
+        if choice.version is not None or choice.label:
+            return replace(self.target, version=choice.version, label=choice.label)
+        if self.split:
+            return replace(self.target, label=self.split.label(choice.key))
+        return self.target
+
+    def targets(self) -> list[Target]:
+        """All that requests without a choice of their own may be sent to."""
+        return [replace(self.target, label=label) for label in self.split.labels] if self.split else [self.target]
 
 
 class Backend(Protocol):
@@ -55,19 +90,25 @@ class DataPlane:
             route.pipeline.warm_up()
             self._warm.add(name)
 
-    def infer(self, model: str, payload: Payload) -> Result:
+    def split_key(self, model: str) -> str:
+        """The header by which a model's clients are told apart; empty: their address tells."""
+        route = self._routes.get(model)
+        return route.split_key if route else ""
+
+    def infer(self, model: str, payload: Payload, choice: Choice = Choice()) -> Answer:
         """The answer of `model` to `payload`; raises one of `errors.RequestError`."""
         route = self._routes.get(model)
         if route is None:
             raise NotFound(f"model {model!r} is not configured; there are {', '.join(self._routes)}")
         if self._inflight >= self._max_inflight:
             raise Overloaded(f"{self._inflight} predictions are in flight; try again in a moment")
+        target = route.choose(choice)
         deadline = time.monotonic() + route.deadline_seconds
         self._inflight += 1
         try:
             prepared = route.pipeline.preprocess(payload)
-            outputs, _version = self._backend.predict(route.target, prepared.inputs, deadline)
-            return route.pipeline.postprocess(outputs, prepared.context)
+            outputs, version = self._backend.predict(target, prepared.inputs, deadline)
+            return Answer(route.pipeline.postprocess(outputs, prepared.context), version, target.label)
         finally:
             self._inflight -= 1
 
@@ -84,14 +125,15 @@ class DataPlane:
     def _missing(self, name: str, route: _Route) -> str:
         if name not in self._warm:
             return f"{name}: its pipeline is warming up"
-        try:
-            versions = self._backend.status(route.target, time.monotonic() + STATUS_SECONDS)
-        except RequestError as exc:
-            return f"{name}: {exc}"
-        if any(version.state == ModelVersionStatus.AVAILABLE for version in versions):
-            return ""
-        states = ", ".join(f"{each.version} {ModelVersionStatus.State.Name(each.state)}" for each in versions)
-        return f"{name}: no version is AVAILABLE ({states or 'none known'})"
+        for target in route.targets():
+            try:
+                versions = self._backend.status(target, time.monotonic() + STATUS_SECONDS)
+            except RequestError as exc:
+                return f"{name}: {exc}"
+            if not any(version.state == ModelVersionStatus.AVAILABLE for version in versions):
+                states = ", ".join(f"{each.version} {ModelVersionStatus.State.Name(each.state)}" for each in versions)
+                return f"{name}: no version is AVAILABLE ({states or 'none known'})"
+        return ""
 
 
 def _route(settings: Settings, name: str) -> _Route:
@@ -106,4 +148,5 @@ def _route(settings: Settings, name: str) -> _Route:
     except SettingsError as exc:
         raise SettingsError(f"models.{name}.{exc}") from exc
     target = Target(name, model.signature, model.version, model.label)
-    return _Route(target, pipeline, model.deadline_seconds)
+    split = Split(model.split) if model.split else None
+    return _Route(target, split, model.split_key, pipeline, model.deadline_seconds)

@@ -63,6 +63,12 @@ def request_id(environ: dict[str, Any]) -> str:
     return known
 
 
+def client_address(environ: dict[str, Any]) -> str:
+    """The peer's address, or, on the Unix socket, which has none, what Nginx says of the client and its proxies."""
+    address: str = environ.get("REMOTE_ADDR") or environ.get("HTTP_X_FORWARDED_FOR", "")
+    return address
+
+
 class Request(WerkzeugRequest):
     """A request whose body is read only up to the limit."""
 
@@ -72,6 +78,11 @@ class Request(WerkzeugRequest):
     def id(self) -> str:
         """See `request_id`."""
         return request_id(self.environ)
+
+    @property
+    def client(self) -> str:
+        """The client's address; behind proxies, as the first of them saw it."""
+        return client_address(self.environ).partition(",")[0].strip()
 
     def note(self, **facts: Any) -> None:
         """Add facts to this request's line in the access log."""
@@ -144,6 +155,8 @@ def problem_of(error: Exception, request_id: str) -> Response:
         response = problem(STATUS[type(error)], str(error), request_id, **({"field": field} if field else {}))
         if isinstance(error, errors.Unavailable):
             response.headers["Retry-After"] = str(error.retry_after)
+        if isinstance(error, errors.Unauthenticated):
+            response.headers["WWW-Authenticate"] = "Bearer"
         return response
     if isinstance(error, RequestEntityTooLarge):
         return problem(413, "body: larger than the limit", request_id, field="body")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from wsgiapp.http import LOG_KEY, json_bytes, request_id
+from wsgiapp.http import LOG_KEY, client_address, json_bytes, request_id
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -51,8 +51,7 @@ def _line(environ: dict[str, Any], answered: dict[str, Any], seconds: float) -> 
     facts = {
         "time": round(time.time(), 3),
         "request_id": request_id(environ),
-        # On the Unix socket there is no peer address, and what comes there has passed Nginx, which names the client.
-        "client": environ.get("REMOTE_ADDR") or environ.get("HTTP_X_FORWARDED_FOR", ""),
+        "client": client_address(environ),
         "method": environ.get("REQUEST_METHOD", ""),
         "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
         **answered,

@@ -39,7 +39,12 @@ def render(settings: Settings) -> list[Path]:
     }
     if nginx:
         files["nginx.conf"] = _filled(settings.conf / "nginx.conf", values)
-    return [path for name, text in files.items() if _replace(path := settings.run / name, text)]
+    return [path for name, text in files.items() if replace(path := settings.run / name, text)]
+
+
+def models_config(settings: Settings, text: str) -> str:
+    """A models.config as the model server gets it: with the placeholders filled in."""
+    return _fill(text, _values(settings, find_nginx(settings)), settings.conf / "models.config")
 
 
 def find_nginx(settings: Settings) -> str | None:
@@ -104,18 +109,22 @@ def _user_directive(home: Path) -> str:
 
 
 def _filled(template: Path, values: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in values:
-            raise SettingsError(f"{template}: unknown placeholder {match[0]}")
-        return values[match[1]]
-
     try:
-        return PLACEHOLDER.sub(value, template.read_text(encoding="utf-8"))
+        return _fill(template.read_text(encoding="utf-8"), values, template)
     except OSError as exc:
         raise SettingsError(f"{template}: {exc.strerror}") from exc
 
 
-def _replace(path: Path, text: str) -> bool:
+def _fill(text: str, values: Mapping[str, str], where: Path) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise SettingsError(f"{where}: unknown placeholder {match[0]}")
+        return values[match[1]]
+
+    return PLACEHOLDER.sub(value, text)
+
+
+def replace(path: Path, text: str) -> bool:
     """Write a file so that readers see the old or the new one; whether it changed."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False

@@ -6,6 +6,7 @@ run time).
 """
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -102,6 +103,16 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Management:
+    """Changes of what the model server loads."""
+
+    token: str = setting("", "who sends it (`Authorization: Bearer ...`) may use `/v1/config`; empty: nobody may")
+    seconds: float = setting(
+        120.0, "seconds for a reload or a promotion, until the versions that it brings are AVAILABLE", least=1
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """The log files under `WSGIAPP_HOME/log`."""
 
@@ -120,6 +131,11 @@ class Model:
     signature: str = setting("serving_default", "the signature to call")
     version: int | None = setting(None, "the version to call; not set: the newest", least=0)
     label: str = setting("", "the version label to call, instead of a version")
+    split: Mapping[str, Any] = setting(
+        {},
+        "shares of clients by label instead of one label, as `{ stable = 95, canary = 5 }`; a client keeps its label",
+    )
+    split_key: str = setting("", "header that tells clients apart for the split; empty, or not sent: their address")
     deadline_seconds: float = setting(
         10.0, "seconds for a prediction, retries included; then the client gets 504", least=0.001
     )
@@ -137,6 +153,7 @@ class Settings:
     nginx: Nginx = field(default_factory=Nginx)
     limits: Limits = field(default_factory=Limits)
     backend: Backend = field(default_factory=Backend)
+    management: Management = field(default_factory=Management)
     log: Log = field(default_factory=Log)
     models: Mapping[str, Model] = field(default_factory=dict)
 
@@ -178,6 +195,7 @@ SECTIONS: Mapping[str, type] = {
     "nginx": Nginx,
     "limits": Limits,
     "backend": Backend,
+    "management": Management,
     "log": Log,
 }
 
@@ -246,8 +264,11 @@ def _models(tables: Any) -> dict[str, Model]:
         model = _section(f"models.{name}", Model, {**values, "name": name}, {})
         if not model.pipeline:
             raise SettingsError(f"models.{name}.pipeline: missing; it names what prepares the model's input")
-        if model.label and model.version is not None:
-            raise SettingsError(f"models.{name}: both version and label are set; keep one")
+        if (model.version is not None) + bool(model.label) + bool(model.split) > 1:
+            raise SettingsError(f"models.{name}: more than one of version, label and split is set; keep one")
+        for label, share in model.split.items():
+            if type(share) not in (int, float) or not 0 < share < math.inf:
+                raise SettingsError(f"models.{name}.split.{label} = {_shown(share)}: not a share, a number above 0")
         models[name] = model
     return models
 
@@ -293,8 +314,10 @@ def _hint(key: str, known: typing.Iterable[str]) -> str:
 
 def _converted(key: str, value: Any, hint: Any, each: Field[Any], *, from_text: bool = False) -> Any:
     """`value` as the field's type. Text is parsed only where it comes from a variable: "4" in the file is a slip."""
-    kind = next(k for k in typing.get_args(hint) if k is not types.NoneType) if typing.get_args(hint) else hint
-    kind = dict if each.name == "options" else kind
+    if typing.get_origin(hint) is Mapping:
+        kind: Any = dict
+    else:
+        kind = next((k for k in typing.get_args(hint) if k is not types.NoneType), hint)
     try:
         converted = _parse(kind, value) if from_text else _coerce(kind, value)
     except ValueError as exc:
