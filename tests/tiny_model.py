@@ -1,6 +1,6 @@
 """Write a SavedModel of a few operations: `python tiny_model.py DIRECTORY SHIFT`.
 
-`serving_default` answers x / 2 + SHIFT, `echo` strings, and `slow` takes as long as it is told.
+`serving_default` answers x / 2 + SHIFT, `echo` strings, `text` counts words, and `slow` takes as long as it is told.
 """
 
 import sys
@@ -21,6 +21,15 @@ class Tiny(tf.Module):
     def echo(self, words):
         return {"words": tf.identity(words), "length": tf.strings.length(words)}
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.string, name="words"),
+            tf.TensorSpec([None], tf.int32, name="nwords"),
+        ]
+    )
+    def text(self, words, nwords):
+        return {"classes_id": nwords, "shift": tf.fill(tf.shape(nwords), self.shift)}
+
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="turns")])
     def slow(self, turns):
         matrix = tf.random.stateless_uniform([400, 400], seed=[1, 2])
@@ -31,5 +40,7 @@ class Tiny(tf.Module):
 
 tiny = Tiny(float(sys.argv[2]))
 tf.saved_model.save(
-    tiny, sys.argv[1], signatures={"serving_default": tiny.predict, "echo": tiny.echo, "slow": tiny.slow}
+    tiny,
+    sys.argv[1],
+    signatures={"serving_default": tiny.predict, "echo": tiny.echo, "text": tiny.text, "slow": tiny.slow},
 )
