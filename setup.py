@@ -21,6 +21,7 @@ setup(
         "grpcio>=1.70",  # the channel to the model server, and the built-in server's end of it
         "imagesize>=2.0",  # an image's size from its header, before OpenCV decodes it
         "jieba>=0.42.1",  # Chinese word segmentation
+        "ml-dtypes>=0.4",  # bfloat16 for numpy; TensorFlow brings it along
         "numpy>=2.0",  # tensors
         "opencv-python-headless>=5.0",  # image files; 5.0 refuses JPEGs that are cut off
         "orjson>=3.10",  # JSON: strict, ten times faster than the standard library, and it writes numpy arrays

@@ -80,8 +80,8 @@ def encode_tensor(array: np.ndarray, *, as_content: bool = True) -> TensorProto:
 def decode_tensor(tensor: TensorProto) -> np.ndarray:
     """The array of a `TensorProto`; it may be read-only, because it shares the message's memory.
 
-    A `*_val` field shorter than the shape repeats its last value, as TensorFlow reads it. Raises `InternalError` for
-    an unknown dtype, or when values and shape disagree.
+    A `*_val` field shorter than the shape repeats its last value, and an empty one stands for zeros, as TensorFlow
+    reads them. Raises `InternalError` for an unknown dtype, or when values and shape disagree.
     """
     dtype = NUMPY_TYPES.get(tensor.dtype)
     if dtype is None:
@@ -94,8 +94,9 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
         flat = np.frombuffer(tensor.tensor_content, dtype)
     else:
         flat = _from_values(getattr(tensor, VALUE_FIELDS[tensor.dtype]), tensor.dtype, dtype)
-        if 0 < flat.size < size <= MAX_REPEATED:
-            flat = np.concatenate([flat, np.repeat(flat[-1:], size - flat.size)])
+        if flat.size < size <= MAX_REPEATED:
+            last = flat[-1:] if flat.size else np.full(1, b"" if dtype.hasobject else 0, dtype)
+            flat = np.concatenate([flat, np.repeat(last, size - flat.size)])
     if flat.size != size or min(shape, default=0) < 0:
         raise InternalError(f"a tensor of shape {list(shape)} came with {flat.size} values")
     return flat.reshape(shape)

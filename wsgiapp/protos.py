@@ -50,9 +50,11 @@ with _without_tensorflow():
     )
     from tensorflow_serving.config import model_server_config_pb2
 
+Class = classification_pb2.Class
 ClassificationRequest = classification_pb2.ClassificationRequest
 ClassificationResponse = classification_pb2.ClassificationResponse
 ClassificationResult = classification_pb2.ClassificationResult
+Classifications = classification_pb2.Classifications
 Example = example_pb2.Example
 Feature = feature_pb2.Feature
 Features = feature_pb2.Features
@@ -72,6 +74,7 @@ MultiInferenceResponse = inference_pb2.MultiInferenceResponse
 PredictRequest = predict_pb2.PredictRequest
 PredictResponse = predict_pb2.PredictResponse
 PredictionLog = prediction_log_pb2.PredictionLog
+Regression = regression_pb2.Regression
 RegressionRequest = regression_pb2.RegressionRequest
 RegressionResponse = regression_pb2.RegressionResponse
 RegressionResult = regression_pb2.RegressionResult
@@ -80,6 +83,7 @@ ReloadConfigResponse = model_management_pb2.ReloadConfigResponse
 SavedModel = saved_model_pb2.SavedModel
 SignatureDef = meta_graph_pb2.SignatureDef
 SignatureDefMap = get_model_metadata_pb2.SignatureDefMap
+TensorInfo = meta_graph_pb2.TensorInfo
 TensorProto = tensor_pb2.TensorProto
 TensorShapeProto = tensor_shape_pb2.TensorShapeProto
 
@@ -96,9 +100,11 @@ MODEL_MANAGEMENT = "wsgiapp.ModelManagement"
 
 __all__ = [
     "MODEL_MANAGEMENT",
+    "Class",
     "ClassificationRequest",
     "ClassificationResponse",
     "ClassificationResult",
+    "Classifications",
     "Example",
     "Feature",
     "Features",
@@ -122,6 +128,7 @@ __all__ = [
     "PredictionLog",
     "PredictionServiceServicer",
     "PredictionServiceStub",
+    "Regression",
     "RegressionRequest",
     "RegressionResponse",
     "RegressionResult",
@@ -130,6 +137,7 @@ __all__ = [
     "SavedModel",
     "SignatureDef",
     "SignatureDefMap",
+    "TensorInfo",
     "TensorProto",
     "TensorShapeProto",
     "add_model_service",

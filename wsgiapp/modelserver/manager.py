@@ -8,33 +8,18 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import grpc
-import numpy as np
 
 from wsgiapp import storage
 from wsgiapp.modelconfig import ModelConfig
 from wsgiapp.modelserver.errors import ServingError
-from wsgiapp.protos import ModelSpec, ModelVersionStatus, SignatureDef, error_codes_pb2
+from wsgiapp.modelserver.servable import Servable
+from wsgiapp.protos import ModelSpec, ModelVersionStatus, error_codes_pb2
 
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 1.0
-
-
-class Servable(Protocol):
-    """What the manager needs of a loaded version."""
-
-    signatures: Mapping[str, SignatureDef]
-
-    def predict(
-        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Iterator[str] = ...
-    ) -> dict[str, np.ndarray]: ...
-
-    def signature(self, name: str) -> SignatureDef: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(slots=True)

@@ -5,14 +5,17 @@ import signal
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
 
 import grpc
 
 from wsgiapp.modelconfig import ModelConfig
+from wsgiapp.modelserver.batching import BatchScheduler
+from wsgiapp.modelserver.batching_parameters import read_parameters
 from wsgiapp.modelserver.flags import Flags
+from wsgiapp.modelserver.loading import LoadOptions, load
 from wsgiapp.modelserver.manager import Manager
-from wsgiapp.modelserver.servable import Servable
+from wsgiapp.modelserver.servable import InferenceOptions
 from wsgiapp.modelserver.services import ModelService, PredictionService
 from wsgiapp.protos import add_model_service, add_prediction_service
 
@@ -28,9 +31,10 @@ def serve(flags: Flags, models: Mapping[str, ModelConfig]) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    options = _load_options(flags)
     manager = Manager(
         models,
-        lambda path: _load(flags, path),
+        partial(load, options=options),
         poll_seconds=flags.file_system_poll_wait_seconds,
         longest_retry_seconds=flags.load_retry_interval_micros / 1e6,
     )
@@ -44,11 +48,27 @@ def serve(flags: Flags, models: Mapping[str, ModelConfig]) -> None:
     manager.stop()
 
 
-def _load(flags: Flags, path: Path) -> Servable:
-    return Servable(
-        path,
-        intra_op_threads=flags.tensorflow_intra_op_parallelism,
-        inter_op_threads=flags.tensorflow_inter_op_parallelism,
+def _load_options(flags: Flags) -> LoadOptions:
+    """Raises `SettingsError` for a file of batching parameters that is not one."""
+    scheduler = None
+    if flags.enable_batching:
+        scheduler = BatchScheduler(read_parameters(flags.batching_parameters_file))
+    threads = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
+    if not any(threads):
+        threads = (flags.tensorflow_session_parallelism, flags.tensorflow_session_parallelism)
+    return LoadOptions(
+        intra_op_threads=threads[0],
+        inter_op_threads=threads[1],
+        prefer_tflite=flags.prefer_tflite_model,
+        scheduler=scheduler,
+        inference=_inference_options(flags),
+    )
+
+
+def _inference_options(flags: Flags) -> InferenceOptions:
+    return InferenceOptions(
+        tensor_content=flags.enable_serialization_as_tensor_content,
+        check_method_names=flags.enable_signature_method_name_check,
     )
 
 
@@ -61,9 +81,7 @@ def _grpc_server(flags: Flags, manager: Manager) -> grpc.Server:
             ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of its calls
         ],
     )
-    add_prediction_service(
-        PredictionService(manager, tensor_content=flags.enable_serialization_as_tensor_content), server
-    )
+    add_prediction_service(PredictionService(manager, _inference_options(flags)), server)
     add_model_service(ModelService(manager), server)
     server.add_insecure_port(f"{flags.host}:{flags.port}")
     return server

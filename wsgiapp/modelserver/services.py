@@ -1,79 +1,124 @@
-"""PredictionService and ModelService: decode, ask the manager, encode."""
+"""PredictionService: lease the version that a request asks for, answer, say which version it was."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
 
-from wsgiapp.codec import decode_tensor, encode_tensor
-from wsgiapp.errors import InternalError
-from wsgiapp.modelserver.errors import ServingError
+from wsgiapp.modelserver.classify import classify
+from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.manager import Manager
+from wsgiapp.modelserver.multi_inference import multi_inference
+from wsgiapp.modelserver.predict import predict
+from wsgiapp.modelserver.regress import regress
+from wsgiapp.modelserver.servable import InferenceOptions, Servable
 from wsgiapp.protos import (
+    ClassificationRequest,
+    ClassificationResponse,
     GetModelMetadataRequest,
     GetModelMetadataResponse,
     GetModelStatusRequest,
     GetModelStatusResponse,
     ModelServiceServicer,
+    ModelSpec,
+    MultiInferenceRequest,
+    MultiInferenceResponse,
     PredictionServiceServicer,
     PredictRequest,
     PredictResponse,
+    RegressionRequest,
+    RegressionResponse,
     SignatureDefMap,
 )
+
+log = logging.getLogger(__name__)
 
 SIGNATURE_DEF = "signature_def"
 
 
 @contextmanager
-def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
-    """End the call with the status of a `ServingError`."""
+def aborting(context: grpc.ServicerContext) -> Iterator[None]:
+    """End the call with the status of a `ServingError`; with INTERNAL, and a trace in the log, for anything else."""
     try:
         yield
     except ServingError as exc:
         context.abort(exc.code, str(exc))
-    except InternalError as exc:  # a tensor in the request that cannot be read
-        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
+    except Exception as exc:
+        log.exception("a call failed")
+        context.abort(grpc.StatusCode.INTERNAL, f"the model server failed ({type(exc).__name__}); its log says why")
 
 
 class PredictionService(PredictionServiceServicer):
-    """Predict and GetModelMetadata."""
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
-    def __init__(self, manager: Manager, *, tensor_content: bool) -> None:
+    def __init__(self, manager: Manager, options: InferenceOptions) -> None:
         self._manager = manager
-        self._tensor_content = tensor_content
+        self._options = options
 
     def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
-        with _aborting(context):
-            inputs = {name: decode_tensor(tensor) for name, tensor in request.inputs.items()}
-            with self._manager.lease(request.model_spec) as (version, servable):
-                outputs = servable.predict(request.model_spec.signature_name, inputs, request.output_filter)
-            response = PredictResponse(model_spec=request.model_spec)
+        with aborting(context), self._lease(_spec(request), context) as (version, servable):
+            response = predict(servable, request, self._options)
             response.model_spec.version.value = version
-            response.model_spec.signature_name = request.model_spec.signature_name or "serving_default"
-            for name, array in outputs.items():
-                response.outputs[name].CopyFrom(encode_tensor(array, as_content=self._tensor_content))
-        return response
+            return response
+
+    def Classify(self, request: ClassificationRequest, context: grpc.ServicerContext) -> ClassificationResponse:
+        with aborting(context), self._lease(_spec(request), context) as (version, servable):
+            response = classify(servable, request, self._options)
+            response.model_spec.version.value = version
+            return response
+
+    def Regress(self, request: RegressionRequest, context: grpc.ServicerContext) -> RegressionResponse:
+        with aborting(context), self._lease(_spec(request), context) as (version, servable):
+            response = regress(servable, request, self._options)
+            response.model_spec.version.value = version
+            return response
+
+    def MultiInference(self, request: MultiInferenceRequest, context: grpc.ServicerContext) -> MultiInferenceResponse:
+        spec = request.tasks[0].model_spec if request.tasks else ModelSpec()
+        with aborting(context), self._lease(spec, context) as (version, servable):
+            response = multi_inference(servable, request, self._options)
+            for result in response.results:
+                result.model_spec.version.value = version
+            return response
 
     def GetModelMetadata(
         self, request: GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> GetModelMetadataResponse:
-        with _aborting(context):
+        with aborting(context):
+            spec = _spec(request)
             if not request.metadata_field:
-                raise ServingError(
-                    grpc.StatusCode.INVALID_ARGUMENT, "GetModelMetadataRequest must specify at least one metadata_field"
-                )
+                raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
             for field in request.metadata_field:
                 if field != SIGNATURE_DEF:
-                    raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
+                    raise invalid_argument(f"Metadata field {field} is not supported")
             signatures = SignatureDefMap()
-            with self._manager.lease(request.model_spec) as (version, servable):
+            with self._lease(spec, context) as (version, servable):
                 for name, signature in servable.signatures.items():
                     signatures.signature_def[name].CopyFrom(signature)
             response = GetModelMetadataResponse()
-            response.model_spec.name = request.model_spec.name
+            response.model_spec.name = spec.name
             response.model_spec.version.value = version
             response.metadata[SIGNATURE_DEF].Pack(signatures)
         return response
+
+    @contextmanager
+    def _lease(self, spec: ModelSpec, context: grpc.ServicerContext) -> Iterator[tuple[int, Servable]]:
+        """As `Manager.lease`; nothing is run for a client that gave up while its call waited for a thread."""
+        if not spec.name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        if not context.is_active():
+            raise ServingError(grpc.StatusCode.CANCELLED, "the client gave up before its call was begun")
+        with self._manager.lease(spec) as leased:
+            yield leased
+
+
+def _spec(
+    request: PredictRequest | ClassificationRequest | RegressionRequest | GetModelMetadataRequest,
+) -> ModelSpec:
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    return request.model_spec
 
 
 class ModelService(ModelServiceServicer):
@@ -83,5 +128,5 @@ class ModelService(ModelServiceServicer):
         self._manager = manager
 
     def GetModelStatus(self, request: GetModelStatusRequest, context: grpc.ServicerContext) -> GetModelStatusResponse:
-        with _aborting(context):
+        with aborting(context):
             return GetModelStatusResponse(model_version_status=self._manager.status(request.model_spec))

@@ -1,0 +1,48 @@
+"""A version directory -> a servable that is ready to answer."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wsgiapp.modelserver.batching import BatchedServable, BatchScheduler
+from wsgiapp.modelserver.saved_model import SavedModelServable
+from wsgiapp.modelserver.servable import InferenceOptions, Servable
+from wsgiapp.modelserver.tflite import MODEL_FILE, TfliteServable
+from wsgiapp.modelserver.warmup import warm_up
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How versions are loaded, the same for all of them.
+
+    `intra_op_threads` and `inter_op_threads` are TensorFlow's (0: the cores). `prefer_tflite` takes a version's
+    `model.tflite`, where it has one, instead of its SavedModel. With a `scheduler`, requests share runs. `inference` is
+    how the recorded requests of the warm-up are answered.
+    """
+
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    prefer_tflite: bool = False
+    scheduler: BatchScheduler | None = None
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+
+
+def load(path: Path, options: LoadOptions) -> Servable:
+    """The version in the directory `path`, warmed up. Raises `ServingError` in one line that names the directory."""
+    servable = _open(path, options)
+    try:
+        warm_up(servable, path, options.inference)
+    except BaseException:
+        servable.close()
+        raise
+    return servable
+
+
+def _open(path: Path, options: LoadOptions) -> Servable:
+    servable: Servable
+    if options.prefer_tflite and (path / MODEL_FILE).exists():
+        servable = TfliteServable(path / MODEL_FILE, threads=options.intra_op_threads)
+    else:
+        servable = SavedModelServable(
+            path, intra_op_threads=options.intra_op_threads, inter_op_threads=options.inter_op_threads
+        )
+    return BatchedServable(servable, options.scheduler) if options.scheduler else servable

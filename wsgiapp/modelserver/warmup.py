@@ -1,0 +1,77 @@
+"""The requests that a version answers before it becomes AVAILABLE (TF Serving's `saved_model_warmup_util.cc`).
+
+`assets.extra/tf_serving_warmup_requests` is a TFRecord file of `PredictionLog`s. What TensorFlow does at a graph's
+first run (optimising it, choosing kernels) is done for them, instead of for the first clients.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from wsgiapp.modelserver.classify import classify
+from wsgiapp.modelserver.errors import ServingError, invalid_argument
+from wsgiapp.modelserver.multi_inference import multi_inference
+from wsgiapp.modelserver.predict import predict
+from wsgiapp.modelserver.regress import regress
+from wsgiapp.modelserver.servable import InferenceOptions, Servable
+from wsgiapp.protos import PredictionLog
+
+log = logging.getLogger(__name__)
+
+REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_RECORDS = 1000
+
+CALLS = {
+    "predict_log": predict,
+    "classify_log": classify,
+    "regress_log": regress,
+    "multi_inference_log": multi_inference,
+}
+
+
+def warm_up(servable: Servable, path: Path, options: InferenceOptions) -> None:
+    """Answer the version's recorded requests, if it has any.
+
+    Raises `ServingError` that names the file: for a record that fails, that cannot be read, or that is one too many.
+    """
+    file = path / REQUESTS
+    if not file.exists():
+        return
+    started, count = time.monotonic(), 0
+    for count, record in enumerate(_records(file), start=1):
+        if count > MAX_RECORDS:
+            raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
+        try:
+            _replay(servable, record, options)
+        except ServingError as exc:
+            raise ServingError(exc.code, f"warmup record {count} of {file} failed: {exc}") from exc
+    log.info("%d warmup records of %s answered in %.1f s", count, file, time.monotonic() - started)
+
+
+def _records(file: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file, their checksums verified."""
+    try:
+        yield from tf.compat.v1.io.tf_record_iterator(str(file))
+    except tf.errors.DataLossError as exc:
+        raise ServingError(
+            grpc.StatusCode.DATA_LOSS,
+            f"{file}: {exc.message}. Please verify your warmup data is in TFRecord format.",
+        ) from exc
+
+
+def _replay(servable: Servable, record: bytes, options: InferenceOptions) -> None:
+    try:
+        entry = PredictionLog.FromString(record)
+    except DecodeError as exc:
+        raise invalid_argument(f"Failed to parse warmup record: {exc}") from exc
+    kind = entry.WhichOneof("log_type")
+    if kind in CALLS:
+        CALLS[kind](servable, getattr(entry, kind).request, options)
+    elif kind is not None:
+        number = PredictionLog.DESCRIPTOR.fields_by_name[kind].number
+        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
