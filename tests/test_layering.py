@@ -21,6 +21,7 @@ LEVELS = {
     "modelcommands": 7,
     "modeledit": 2,
     "split": 0,
+    "savedmodel": 1,
     "storage": 1.5,  # knows a model's configuration
     "pipelines": 1,
     "render": 1,

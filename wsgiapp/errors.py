@@ -3,6 +3,7 @@
 WsgiappError
 ├── SettingsError            a setting is wrong; the operator has to act
 ├── StackError               the processes did not start, stop or become ready
+├── ModelError               the files of a model cannot be read; the operator has to act
 └── RequestError             one request cannot be answered
     ├── InvalidArgument      the request makes no sense to the service or the model
     │   └── InvalidField     ... because of one named field
@@ -31,6 +32,10 @@ class SettingsError(WsgiappError):
 
 class StackError(WsgiappError):
     """Raised by the process control: the message says which process, and where its log is."""
+
+
+class ModelError(WsgiappError):
+    """Raised for a model's files: the message names the file, and says what to do."""
 
 
 class RequestError(WsgiappError):
