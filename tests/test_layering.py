@@ -17,6 +17,8 @@ LEVELS = {
     "protos": 0,
     "codec": 1,
     "modelconfig": 1,
+    "engine": 1,
+    "container": 1.5,  # knows a model's configuration
     "modelcheck": 2,
     "modelcommands": 7,
     "modeledit": 2,

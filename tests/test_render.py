@@ -76,7 +76,7 @@ def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
 
 
 def test_without_the_built_in_model_server(tmp_path: Path) -> None:
-    made = loaded(tmp_path, WSGIAPP_BACKEND_EMBEDDED="false", WSGIAPP_BACKEND_ADDRESS="serving.example:8500")
+    made = loaded(tmp_path, WSGIAPP_APP_BACKEND="external", WSGIAPP_BACKEND_ADDRESS="serving.example:8500")
     render(made)
     text = (made.run / "supervisord.conf").read_text()
     assert "[program:modelserver]" not in text

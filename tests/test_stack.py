@@ -343,7 +343,7 @@ def test_a_stack_that_cannot_start_shows_the_right_log(tmp_path_factory: pytest.
 def test_a_model_server_that_is_there_already(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> None:
     guest = RunningStack(tmp_path_factory.mktemp("guest"))
     guest.variables |= {
-        "WSGIAPP_BACKEND_EMBEDDED": "false",
+        "WSGIAPP_APP_BACKEND": "external",
         "WSGIAPP_BACKEND_ADDRESS": f"127.0.0.1:{stack.backend_port}",
     }
     try:

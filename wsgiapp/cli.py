@@ -6,7 +6,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 
-from wsgiapp import __version__, modelcommands, settings
+from wsgiapp import __version__, logs, modelcommands, settings
+from wsgiapp.container import Container
 from wsgiapp.errors import WsgiappError
 from wsgiapp.settings import Settings
 from wsgiapp.stack import Stack, exec_nginx
@@ -69,6 +70,11 @@ def _nginx(configured: Settings, arguments: Namespace) -> int:
     return 0
 
 
+def _container(configured: Settings, arguments: Namespace) -> int:
+    logs.configure(configured.log.level)
+    return Container(configured).run()
+
+
 def _settings(configured: Settings, arguments: Namespace) -> int:
     print("| setting | default | meaning |\n|---|---|---|")
     for table, key, default, about in settings.reference():
@@ -84,6 +90,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Settings, Namespace], int], str]] = {
     "logs": (_logs, "follow all logs"),
     "settings": (_settings, "print the settings with their defaults and meanings"),
     "nginx": (_nginx, "become Nginx: what supervisord runs"),
+    "container": (_container, "run the model server's container in the foreground: what supervisord runs"),
 }
 
 

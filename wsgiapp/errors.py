@@ -3,6 +3,7 @@
 WsgiappError
 ├── SettingsError            a setting is wrong; the operator has to act
 ├── StackError               the processes did not start, stop or become ready
+│   └── EngineMissing        ... because there is no container engine to ask
 ├── ModelError               the files of a model cannot be read; the operator has to act
 └── RequestError             one request cannot be answered
     ├── InvalidArgument      the request makes no sense to the service or the model
@@ -32,6 +33,10 @@ class SettingsError(WsgiappError):
 
 class StackError(WsgiappError):
     """Raised by the process control: the message says which process, and where its log is."""
+
+
+class EngineMissing(StackError):
+    """Raised where the container engine is not installed or does not answer."""
 
 
 class ModelError(WsgiappError):

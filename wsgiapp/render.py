@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wsgiapp.errors import SettingsError
-from wsgiapp.settings import Settings
+from wsgiapp.settings import LONGEST_SOCKET_PATH, Backend, Settings
 
 PLACEHOLDER = re.compile(r"@\{(\w+)\}")
-# A Unix socket's path has 108 bytes at most, and supervisord adds its pid to it for a moment.
-LONGEST_SOCKET_PATH = 98
+# supervisord adds its pid to its socket's path for a moment.
+LONGEST_CONTROL_SOCKET_PATH = LONGEST_SOCKET_PATH - len(".4194304") - 1
+# What an engine may take, besides the server's own time, to stop and remove a container.
+ENGINE_SECONDS = 30
+MODELSERVER_TEMPLATES = {"embedded": "modelserver", "container": "container", "external": None}
 
 
 def render(settings: Settings) -> list[Path]:
@@ -22,7 +25,7 @@ def render(settings: Settings) -> list[Path]:
 
     Raises `SettingsError` for a template with an unknown placeholder, or a home folder with too long a path.
     """
-    if len(os.fsencode(settings.control_socket)) > LONGEST_SOCKET_PATH:
+    if len(os.fsencode(settings.control_socket)) > LONGEST_CONTROL_SOCKET_PATH:
         raise SettingsError(f"WSGIAPP_HOME = {settings.home}: too long a path for Unix sockets; use a shorter one")
     nginx = find_nginx(settings)
     values = _values(settings, nginx)
@@ -30,9 +33,13 @@ def render(settings: Settings) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     # supervisord expands "%" in all its values.
     supervisor_values = {name: value.replace("%", "%%") for name, value in values.items()}
-    for name, runs in (("modelserver", settings.backend.embedded), ("nginx", nginx)):
-        program = _filled(settings.conf / f"supervisord-{name}.conf", supervisor_values) if runs else ""
-        supervisor_values[f"{name}_program"] = program
+    programs = {
+        "modelserver_program": MODELSERVER_TEMPLATES[settings.app.backend],
+        "nginx_program": "nginx" if nginx else None,
+    }
+    for placeholder, name in programs.items():
+        program = _filled(settings.conf / f"supervisord-{name}.conf", supervisor_values) if name else ""
+        supervisor_values[placeholder] = program
     files = {
         "supervisord.conf": _filled(settings.conf / "supervisord.conf", supervisor_values),
         "models.config": _filled(settings.conf / "models.config", values),
@@ -58,14 +65,13 @@ def find_nginx(settings: Settings) -> str | None:
 def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
     http, limits = settings.http, settings.limits
     longest_deadline = max(model.deadline_seconds for model in settings.models.values())
-    backend_host, _, backend_port = settings.backend.address.rpartition(":")
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     values = {
         "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
-        "backend_host": backend_host,
-        "backend_port": backend_port,
+        "backend_listen": _listen_flags(settings.backend),
         "body_bytes": limits.body_bytes,
         "cache": settings.cache,
+        "container_stop_seconds": int(http.drain_seconds) + ENGINE_SECONDS,
         "conf": settings.conf,
         "control_socket": settings.control_socket,
         "drain_seconds": http.drain_seconds,
@@ -92,6 +98,13 @@ def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "workers": settings.workers,
     }
     return {name: str(value) for name, value in values.items()}
+
+
+def _listen_flags(backend: Backend) -> str:
+    """TF Serving's flags for the address; supervisord reads them as a shell would."""
+    if backend.socket_path:
+        return f'--port=0 --grpc_socket_path="{backend.socket_path}"'
+    return f"--host={backend.host} --port={backend.port}"
 
 
 def _user_directive(home: Path) -> str:

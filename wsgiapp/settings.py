@@ -9,6 +9,7 @@ import difflib
 import math
 import os
 import re
+import shlex
 import tomllib
 import types
 import typing
@@ -23,6 +24,20 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ENVIRONMENT_PREFIX = "WSGIAPP_"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 RESERVED_MODEL_NAMES = frozenset({"v1"})
+BACKENDS = ("embedded", "container", "external")
+PULL_POLICIES = ("missing", "always", "never")
+# A Unix socket's path has 108 bytes at most, the last of them a null.
+LONGEST_SOCKET_PATH = 107
+# An engine refuses less than 6 MB; what is smaller than this is a slip in the unit, and could load no TensorFlow.
+LEAST_CONTAINER_MEMORY = 64 * 2**20
+CONTAINER_PATTERNS = (
+    ("engine", r"\S.*", "a program"),
+    ("image", r"([^\s-]\S*)?", "an image"),
+    ("name", r"([A-Za-z0-9][A-Za-z0-9_.-]{0,127})?", "a name for a container (letters, digits, `_`, `-`, `.`)"),
+    ("gpu", r"([A-Za-z0-9/-]+)?", "one GPU's index or UUID"),
+    ("user", r"(\d+:\d+)?", "uid:gid in numbers"),
+    ("network", r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a network"),
+)
 
 
 def setting(default: Any, about: str, *, least: float | None = None, most: float | None = None) -> Any:
@@ -37,6 +52,11 @@ def setting(default: Any, about: str, *, least: float | None = None, most: float
 class App:
     """What the service is."""
 
+    backend: str = setting(
+        "embedded",
+        "the model server: `embedded` runs the built-in one, `container` runs TensorFlow Serving in a container, "
+        "`external` uses a TensorFlow Serving of yours",
+    )
     default_model: str = setting("", "the model that answers `/predict`; empty: the first one configured")
     workers: int = setting(
         0,
@@ -95,11 +115,56 @@ class Limits:
 class Backend:
     """The model server."""
 
-    address: str = setting("127.0.0.1:8500", "host:port of the model server's gRPC; the built-in one binds it")
-    embedded: bool = setting(True, "run the built-in model server; false: a TensorFlow Serving of yours is there")
+    address: str = setting(
+        "127.0.0.1:8500", "where the model server's gRPC is: host:port, or `unix:/absolute/path` of a Unix socket"
+    )
     message_bytes: int = setting(
         64 * 2**20, "bytes of one gRPC message; gRPC's own 4 MB are less than one 1024x1024 picture", least=2**20
     )
+
+    @property
+    def socket_path(self) -> Path | None:
+        """The Unix socket, or `None` where the address is host:port."""
+        kind, _, path = self.address.partition(":")
+        return Path(path) if kind == "unix" else None
+
+    @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """TensorFlow Serving's container, where `app.backend` is `container`."""
+
+    engine: str = setting(
+        "docker", "program that runs containers: `docker` or `podman`, with global options if need be"
+    )
+    image: str = setting(
+        "", "image to run; empty: `tensorflow/serving:2.19.1`, and `tensorflow/serving:2.19.1-gpu` for a GPU"
+    )
+    pull: str = setting(
+        "missing", "when `up` pulls the image: `missing`, `always`, or `never`; a restart of the container never does"
+    )
+    name: str = setting("", "the container's name; empty: made from the home folder, so that two stacks do not collide")
+    gpu: str = setting("", "the one GPU to use, by index or UUID, as CUDA_VISIBLE_DEVICES takes it; empty: CPU only")
+    memory_bytes: int = setting(
+        0, "bytes of memory, without swap, which is slower than any deadline; one more and it is killed; 0: no limit"
+    )
+    cpus: float = setting(0.0, "processors' worth of time, fractions allowed; 0: no limit", least=0)
+    user: str = setting(
+        "", "uid:gid of the server; empty: who runs the stack, or 65534:65534 (nobody) where that is root"
+    )
+    network: str = setting(
+        "bridge",
+        "the engine's network to join; `host` spares a copy of each message, but opens the port to other machines",
+    )
+    arguments: str = setting("", "further options for the engine's `create`, quoted as in a shell")
+    flags: str = setting("", "further flags for `tensorflow_model_server`, quoted as in a shell")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +218,7 @@ class Settings:
     nginx: Nginx = field(default_factory=Nginx)
     limits: Limits = field(default_factory=Limits)
     backend: Backend = field(default_factory=Backend)
+    container: Container = field(default_factory=Container)
     management: Management = field(default_factory=Management)
     log: Log = field(default_factory=Log)
     models: Mapping[str, Model] = field(default_factory=dict)
@@ -195,6 +261,7 @@ SECTIONS: Mapping[str, type] = {
     "nginx": Nginx,
     "limits": Limits,
     "backend": Backend,
+    "container": Container,
     "management": Management,
     "log": Log,
 }
@@ -279,11 +346,44 @@ def _checked(settings: Settings) -> Settings:
     if settings.default_model not in settings.models:
         known = ", ".join(settings.models)
         raise SettingsError(f'app.default_model = "{settings.default_model}": not a configured model ({known})')
-    if settings.log.level not in ("debug", "info", "warning", "error"):
-        raise SettingsError(f'log.level = "{settings.log.level}": not debug, info, warning or error')
-    if not re.fullmatch(r"[^\s:]+:\d{1,5}", settings.backend.address):
-        raise SettingsError(f'backend.address = "{settings.backend.address}": not host:port')
+    _require_choice("app.backend", settings.app.backend, BACKENDS)
+    _require_choice("log.level", settings.log.level, ("debug", "info", "warning", "error"))
+    _require_address(settings.backend)
+    _require_container(settings.container)
     return settings
+
+
+def _require_choice(key: str, value: str, choices: typing.Sequence[str]) -> None:
+    if value not in choices:
+        raise SettingsError(f'{key} = "{value}": not {", ".join(choices[:-1])} or {choices[-1]}')
+
+
+def _require_address(backend: Backend) -> None:
+    where = f'backend.address = "{backend.address}"'
+    path = backend.socket_path
+    if path is None and not re.fullmatch(r"[^\s:]+:\d{1,5}", backend.address):
+        raise SettingsError(f"{where}: not host:port or unix:/absolute/path")
+    if path is not None and not path.is_absolute():
+        raise SettingsError(f"{where}: a Unix socket needs an absolute path, like unix:/run/serving.sock")
+    if path is not None and len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise SettingsError(f"{where}: longer than the {LONGEST_SOCKET_PATH} bytes that a Unix socket's path can have")
+
+
+def _require_container(container: Container) -> None:
+    _require_choice("container.pull", container.pull, PULL_POLICIES)
+    if container.memory_bytes and container.memory_bytes < LEAST_CONTAINER_MEMORY:
+        raise SettingsError(
+            f"container.memory_bytes = {container.memory_bytes}: must be 0 or at least {LEAST_CONTAINER_MEMORY}"
+        )
+    for key, pattern, wanted in CONTAINER_PATTERNS:
+        value = getattr(container, key)
+        if not re.fullmatch(pattern, value):
+            raise SettingsError(f'container.{key} = "{value}": not {wanted}')
+    for key in ("engine", "arguments", "flags"):
+        try:
+            shlex.split(getattr(container, key))
+        except ValueError as exc:
+            raise SettingsError(f"container.{key} = {_shown(getattr(container, key))}: {exc}") from exc
 
 
 def _require_table(table: str, values: Any) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from wsgiapp.errors import StackError
+from wsgiapp.container import Container
+from wsgiapp.errors import EngineMissing, StackError
 from wsgiapp.render import find_nginx, render
 from wsgiapp.settings import Settings
 
@@ -36,6 +37,7 @@ class Stack:
         self._settings = settings
         self._report = report
         self._configuration = settings.run / "supervisord.conf"
+        self._container = Container(settings) if settings.app.backend == "container" else None
 
     @property
     def address(self) -> str:
@@ -48,9 +50,12 @@ class Stack:
         if self.is_up():
             for process in self._processes():
                 if process["statename"] not in ("STARTING", "RUNNING", "BACKOFF"):
+                    if process["name"] == "modelserver":
+                        self._prepare_container()
                     self._rpc.startProcess(_full_name(process), False)
         else:
             render(self._settings)
+            self._prepare_container()
             self._end_leftovers()
             self._require_free_ports()
             self._start_supervisord()
@@ -111,6 +116,10 @@ class Stack:
     def _processes(self) -> list[dict[str, Any]]:
         processes: list[dict[str, Any]] = self._rpc.getAllProcessInfo()
         return processes
+
+    def _prepare_container(self) -> None:
+        if self._container:
+            self._container.prepare(self._report)
 
     def _start_supervisord(self) -> None:
         command = [_program("supervisord"), "-c", str(self._configuration)]
@@ -173,9 +182,8 @@ class Stack:
     def _require_free_ports(self) -> None:
         http, backend = self._settings.http, self._settings.backend
         needed = [("http.port", http.host, http.port)]
-        if backend.embedded:
-            backend_host, _, backend_port = backend.address.rpartition(":")
-            needed.append(("backend.address", backend_host, int(backend_port)))
+        if self._settings.app.backend != "external" and not backend.socket_path:
+            needed.append(("backend.address", backend.host, backend.port))
         for key, host, port in needed:
             try:
                 socket.create_server((host, port)).close()
@@ -186,8 +194,11 @@ class Stack:
                 ) from exc
 
     def _end_leftovers(self) -> None:
-        """End processes of this home that a killed supervisord left behind."""
+        """End processes of this home that a killed supervisord left behind, and the container of a killed launcher."""
         end_processes(leftover_processes(self._settings), self._settings.http.drain_seconds)
+        if self._container:
+            with suppress(EngineMissing):  # then no container runs, either
+                self._container.remove()
 
 
 def exec_nginx(settings: Settings) -> None:
