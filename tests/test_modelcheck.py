@@ -97,7 +97,7 @@ def test_half_copied_versions(base: Path) -> None:
     (version / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
     damage("saved_model.pb")
     (version / "saved_model.pb").write_bytes(b"")
-    damage("no meta graph with the tag 'serve'")
+    damage("saved_model.pb: holds no graph")
     (version / "saved_model.pb").unlink()
     damage("it has no saved_model.pb")
 

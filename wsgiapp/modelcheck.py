@@ -7,16 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from google.protobuf.message import DecodeError
-
-from wsgiapp import storage
-from wsgiapp.errors import SettingsError
+from wsgiapp import savedmodel, storage
+from wsgiapp.errors import ModelError, SettingsError
 from wsgiapp.modelconfig import ModelConfig, models_of
-from wsgiapp.protos import ModelServerConfig, SavedModel
+from wsgiapp.protos import ModelServerConfig
 
 # Copying a model into place takes longer than this between two files only where something is wrong.
 SETTLED_SECONDS = 5.0
-SERVE_TAG = "serve"
 SHARD = re.compile(r"variables\.data-\d+-of-(\d+)")
 
 
@@ -98,17 +95,14 @@ def _version(directory: Path) -> Iterator[tuple[bool, str]]:
     if age < SETTLED_SECONDS:
         yield False, f"a file changed {max(age, 0.0):.0f} s ago; still being copied?"
     names = {name for name, _, _ in files}
-    if "saved_model.pb" not in names:
+    if savedmodel.BINARY not in names:
         if "model.tflite" not in names:
-            yield True, "it has no saved_model.pb; copied half?"
+            yield True, f"it has no {savedmodel.BINARY}; copied half?"
         return
     try:
-        message = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
-    except (OSError, DecodeError) as exc:
-        yield True, f"saved_model.pb cannot be read ({exc}); copy it again"
-        return
-    if not any(SERVE_TAG in graph.meta_info_def.tags for graph in message.meta_graphs):
-        yield True, f"saved_model.pb has no meta graph with the tag {SERVE_TAG!r}; cut off, or exported for training?"
+        savedmodel.signatures(directory)
+    except ModelError as exc:
+        yield True, str(exc)
     shards = [match for name in names if (match := SHARD.fullmatch(name.removeprefix("variables/")))]
     if ("variables/variables.index" in names) != bool(shards) or any(int(each[1]) != len(shards) for each in shards):
         yield True, "files of variables/ are missing; copied half?"

@@ -3,8 +3,10 @@
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from wsgiapp import savedmodel
 from wsgiapp.backend import ModelServer
 from wsgiapp.controlplane import ControlPlane, ModelOverview
 from wsgiapp.errors import NotFound
@@ -33,6 +35,8 @@ def add_parser(commands: Any) -> None:
     add("check", _check, "look for mistakes in models.config and in the folders it names; exit status 1 on errors")
     reload = add("reload", _reload, "put models.config in force, if it passes the check")
     reload.add_argument("--force", action="store_true", help="also where the check finds errors")
+    show = add("show", _show, "print a SavedModel's signatures, as `saved_model_cli show --all` does")
+    show.add_argument("directory", type=Path, help="a version directory")
     promote = add("promote", _promote, "load a version, wait until it is AVAILABLE, and move a label to it")
     promote.add_argument("model")
     promote.add_argument("version", type=int)
@@ -99,6 +103,11 @@ def _promote(configured: Settings, arguments: Namespace) -> int:
         before = control.promote(arguments.model, arguments.version, arguments.label)
     was = "it is new" if before is None else f"it was on {before}"
     print(f"{arguments.model}: label {arguments.label} is on version {arguments.version} now; {was}")
+    return 0
+
+
+def _show(configured: Settings, arguments: Namespace) -> int:
+    print(savedmodel.describe(arguments.directory))
     return 0
 
 
