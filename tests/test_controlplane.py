@@ -2,6 +2,7 @@
 
 import fcntl
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_a_version_that_takes_too_long_is_not_promoted(home: Home) -> None:
     with pytest.raises(Conflict, match="version 2 is not AVAILABLE after 1 s"):
         home.control.promote("m", 2, "stable")
     assert home.labels == {"stable": 1}
+
+
+def test_a_model_server_elsewhere_is_not_asked_for_its_folders(home: Home) -> None:
+    elsewhere = ControlPlane(replace(home.settings, app=replace(home.settings.app, backend="external")), home.shelf)
+    assert elsewhere.promote("m", 2, "stable") == 1
+    assert home.labels == {"stable": 2}
+    home.file.write_text(home.file.read_text().replace("/m", "/nowhere"))
+    assert [finding.is_error for finding in elsewhere.check()] == []
+    assert [finding.is_error for finding in home.control.check()] == [True]
 
 
 def test_changes_not_in_force_are_not_promoted_along(home: Home) -> None:

@@ -160,7 +160,7 @@ class ControlPlane:
             raise InvalidArgument(str(exc)) from exc
 
     def _findings(self, text: str, active: ModelServerConfig | None) -> list[Finding]:
-        findings = modelcheck.check(config := self._parse(text), active)
+        findings = modelcheck.check(config := self._parse(text), active, with_folders=self._folders_are_here)
         offered = {each.name for each in config.model_config_list.config}
         for name in self._settings.models:
             if name not in offered:
@@ -204,6 +204,12 @@ class ControlPlane:
 
     def _with_version(self, text: str, model: ModelConfig, version: int) -> str:
         """The text with a version policy that loads `version`: as it is, where it does so already."""
+        loaded = {each.version for each in self._versions(model.name) if each.state == ModelVersionStatus.AVAILABLE}
+        if version in loaded or (self._folders_are_here and self._is_wanted(model, version)):
+            return text
+        return modeledit.with_versions(text, model.name, sorted({*loaded, *model.specific, version}))
+
+    def _is_wanted(self, model: ModelConfig, version: int) -> bool:
         try:
             found = storage.find_versions(model.base_path)
         except OSError as exc:
@@ -211,10 +217,12 @@ class ControlPlane:
         if version not in found:
             have = ", ".join(map(str, sorted(found))) or "none"
             raise NotFound(f"version {version} is not in {model.base_path}; there are {have}")
-        if version in storage.wanted_versions(model, found):
-            return text
-        loaded = {each.version for each in self._versions(model.name) if each.state == ModelVersionStatus.AVAILABLE}
-        return modeledit.with_versions(text, model.name, sorted({*loaded, *model.specific, version}))
+        return version in storage.wanted_versions(model, found)
+
+    @property
+    def _folders_are_here(self) -> bool:
+        """A TensorFlow Serving of the operator's may have its models on another machine."""
+        return self._settings.app.backend != "external"
 
     def _wait_until_available(self, model: str, version: int) -> None:
         deadline = _in(self._settings.management.seconds)

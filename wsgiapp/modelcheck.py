@@ -27,12 +27,15 @@ class Finding(NamedTuple):
         return f"{'error' if self.is_error else 'warning'}: {self.text}"
 
 
-def check(config: ModelServerConfig, active: ModelServerConfig | None) -> list[Finding]:
-    """The findings for a configuration; `active` is the one in force, if there is one."""
-    return list(_findings(config, active))
+def check(config: ModelServerConfig, active: ModelServerConfig | None, *, with_folders: bool = True) -> list[Finding]:
+    """The findings for a configuration; `active` is the one in force, if there is one.
+
+    Without `with_folders` nothing is said of what the base paths hold, because they are on another machine.
+    """
+    return list(_findings(config, active, with_folders))
 
 
-def _findings(config: ModelServerConfig, active: ModelServerConfig | None) -> Iterator[Finding]:
+def _findings(config: ModelServerConfig, active: ModelServerConfig | None, with_folders: bool) -> Iterator[Finding]:
     models = config.model_config_list.config
     if not models:
         yield Finding(False, "no model is configured")
@@ -52,7 +55,8 @@ def _findings(config: ModelServerConfig, active: ModelServerConfig | None) -> It
             yield Finding(
                 True, f"{each.name}: model_platform cannot be changed by a reload; it is {platforms[each.name]!r}"
             )
-        yield from _model(model)
+        if with_folders:
+            yield from _model(model)
 
 
 def _model(model: ModelConfig) -> Iterator[Finding]:
