@@ -26,8 +26,10 @@ LEVELS = {
     "savedmodel": 1,
     "storage": 1.5,  # knows a model's configuration
     "pipelines": 1,
+    "restjson": 1.5,  # knows the tensors of codec
     "render": 1,
     "backend": 2,
+    "passthrough": 2.5,  # calls the backend
     "stack": 2,
     "controlplane": 3,
     "dataplane": 3,

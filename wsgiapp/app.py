@@ -6,19 +6,26 @@ from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 from werkzeug.exceptions import NotFound
-from werkzeug.routing import Map, Rule
+from werkzeug.routing import BaseConverter, Map, Rule
 from werkzeug.wrappers import Response
 
 from wsgiapp import settings as settings_module
 from wsgiapp.backend import ModelServer
 from wsgiapp.controlplane import ControlPlane
 from wsgiapp.dataplane import DataPlane
-from wsgiapp.http import Request, problem_of
+from wsgiapp.http import Request, error_response
 from wsgiapp.middleware import WSGIApplication, answer_request_id, log_access
 from wsgiapp.settings import Settings
-from wsgiapp.views import Planes, config, health, models, predict
+from wsgiapp.views import Planes, config, health, models, predict, tfserving
 
 log = logging.getLogger(__name__)
+
+
+class Rest(BaseConverter):
+    """All that follows, empty segments too."""
+
+    regex = ".*?"
+    part_isolating = False
 
 
 def url_map(default_model: str) -> Map:
@@ -36,7 +43,10 @@ def url_map(default_model: str) -> Map:
             Rule("/v1/config", endpoint=config.replace, methods=["POST"]),
             Rule("/v1/config:reload", endpoint=config.reload, methods=["POST"]),
             Rule("/v1/config:promote", endpoint=config.promote, methods=["POST"]),
+            Rule("/v1/<rest:resource>", endpoint=tfserving.serve),
+            Rule("/V1/<rest:resource>", endpoint=tfserving.serve),
         ],
+        converters={"rest": Rest},
         redirect_defaults=False,
         merge_slashes=False,
     )
@@ -61,7 +71,7 @@ class Application:
         try:
             response = self.dispatch_request(request)
         except Exception as exc:
-            response = problem_of(exc, request.id)
+            response = error_response(exc, request)
             request.note(error=_reason(exc))
             if response.status_code == 500:
                 log.exception("request %s failed", request.id)

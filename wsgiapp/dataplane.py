@@ -1,7 +1,8 @@
 """`DataPlane`: the one place where pipelines meet the model server."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -11,9 +12,10 @@ import numpy as np
 from wsgiapp import pipelines
 from wsgiapp.backend import Target
 from wsgiapp.errors import NotFound, Overloaded, RequestError, SettingsError
+from wsgiapp.passthrough import Encode, Passthrough
 from wsgiapp.pipelines import Arrays, ImageLimits, Payload, Pipeline, Resources, Result, TextLimits
-from wsgiapp.protos import ModelVersionStatus
-from wsgiapp.settings import Settings
+from wsgiapp.protos import ClassificationResult, Input, ModelVersionStatus, RegressionResult, SignatureDefMap
+from wsgiapp.settings import Model, Settings
 from wsgiapp.split import Split
 
 # Readiness is asked every second or so by whoever balances the load: it must not wait for a model server that hangs.
@@ -64,6 +66,12 @@ class Backend(Protocol):
 
     def predict(self, target: Target, inputs: Arrays, deadline: float) -> tuple[dict[str, np.ndarray], int]: ...
 
+    def classify(self, target: Target, examples: Input, deadline: float) -> tuple[ClassificationResult, int]: ...
+
+    def regress(self, target: Target, examples: Input, deadline: float) -> tuple[RegressionResult, int]: ...
+
+    def metadata(self, target: Target, deadline: float) -> tuple[SignatureDefMap, int]: ...
+
     def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]: ...
 
     def close(self) -> None: ...
@@ -74,6 +82,7 @@ class DataPlane:
 
     def __init__(self, settings: Settings, backend: Backend) -> None:
         self._backend = backend
+        self._passthrough = Passthrough(backend)
         self._routes = {name: _route(settings, name) for name in settings.models}
         self._max_inflight = settings.limits.inflight
         self._inflight = 0
@@ -100,17 +109,39 @@ class DataPlane:
         route = self._routes.get(model)
         if route is None:
             raise NotFound(f"model {model!r} is not configured; there are {', '.join(self._routes)}")
-        if self._inflight >= self._max_inflight:
-            raise Overloaded(f"{self._inflight} predictions are in flight; try again in a moment")
         target = route.choose(choice)
-        deadline = time.monotonic() + route.deadline_seconds
-        self._inflight += 1
-        try:
+        with self._in_flight(model) as deadline:
             prepared = route.pipeline.preprocess(payload)
             outputs, version = self._backend.predict(target, prepared.inputs, deadline)
             return Answer(route.pipeline.postprocess(outputs, prepared.context), version, target.label)
-        finally:
-            self._inflight -= 1
+
+    def predict(self, target: Target, encode: Encode) -> tuple[dict[str, np.ndarray], int]:
+        """The outputs of any model of the model server, past all pipelines, and the version that answered.
+
+        `encode` makes the inputs for a signature's types; see `passthrough`. Raises one of `errors.RequestError`.
+        """
+        with self._in_flight(target.model) as deadline:
+            return self._passthrough.predict(target, encode, deadline)
+
+    def classify(self, target: Target, examples: Input) -> tuple[ClassificationResult, int]:
+        """The classes of each example by any model, and the version that answered."""
+        with self._in_flight(target.model) as deadline:
+            return self._backend.classify(target, examples, deadline)
+
+    def regress(self, target: Target, examples: Input) -> tuple[RegressionResult, int]:
+        """The value of each example by any model, and the version that answered."""
+        with self._in_flight(target.model) as deadline:
+            return self._backend.regress(target, examples, deadline)
+
+    def metadata(self, target: Target) -> tuple[SignatureDefMap, int]:
+        """The signatures of any model, and the version they are of."""
+        with self._in_flight(target.model) as deadline:
+            return self._backend.metadata(target, deadline)
+
+    def status(self, target: Target) -> list[ModelVersionStatus]:
+        """The states of any model's versions; of one where the target names a version or a label."""
+        with self._in_flight(target.model) as deadline:
+            return self._backend.status(target, deadline)
 
     def close(self) -> None:
         """Close the channel to the model server."""
@@ -121,6 +152,22 @@ class DataPlane:
         checks = [gevent.spawn(self._missing, name, route) for name, route in self._routes.items()]
         gevent.joinall(checks)
         return [check.value for check in checks if check.value]
+
+    @contextmanager
+    def _in_flight(self, model: str) -> Iterator[float]:
+        """One of the calls that may be in flight, and its deadline.
+
+        A model that is not configured gets as long as the slowest one that is, which Nginx, too, waits for.
+        """
+        if self._inflight >= self._max_inflight:
+            raise Overloaded(f"{self._inflight} predictions are in flight; try again in a moment")
+        route = self._routes.get(model)
+        longest = max((each.deadline_seconds for each in self._routes.values()), default=Model().deadline_seconds)
+        self._inflight += 1
+        try:
+            yield time.monotonic() + (route.deadline_seconds if route else longest)
+        finally:
+            self._inflight -= 1
 
     def _missing(self, name: str, route: _Route) -> str:
         if name not in self._warm:

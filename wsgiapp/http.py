@@ -1,18 +1,24 @@
-"""Requests within their limits, JSON answers, and problems (RFC 9457)."""
+"""Requests within their limits, JSON answers, and errors: problems (RFC 9457), or TF Serving's under `/v1/`."""
 
+import dataclasses
+import io
 import re
 import uuid
+import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
+from urllib.parse import quote
 
 import orjson
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as WerkzeugRequest
 from werkzeug.wrappers import Response
 
 from wsgiapp import errors
-from wsgiapp.errors import InvalidField
+from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines import Payload
+from wsgiapp.restjson import answers
 
 STATUS: Mapping[type[errors.RequestError], int] = {
     errors.InvalidArgument: 400,
@@ -40,6 +46,7 @@ TITLES: Mapping[int, str] = {
     409: "Conflict",
     413: "Content Too Large",
     414: "URI Too Long",
+    415: "Unsupported Media Type",
     429: "Too Many Requests",
     499: "Client Closed Request",
     500: "Internal Server Error",
@@ -51,6 +58,9 @@ TITLES: Mapping[int, str] = {
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 REQUEST_ID_KEY = "wsgiapp.request_id"
 LOG_KEY = "wsgiapp.log"
+TF_SERVING_PREFIX = "/v1/"
+GZIP = ("gzip", "x-gzip")
+CHUNK_BYTES = 64 * 1024
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -83,6 +93,25 @@ class Request(WerkzeugRequest):
     def client(self) -> str:
         """The client's address; behind proxies, as the first of them saw it."""
         return client_address(self.environ).partition(",")[0].strip()
+
+    @property
+    def raw_path(self) -> str:
+        """The path as the client sent it, percent-encoding and all."""
+        sent: str = self.environ.get("REQUEST_URI") or quote(self.path)
+        return sent.partition("?")[0]
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The body, inflated where it is gzipped, so that no view has to know.
+
+        Raises `TooLarge` when it inflates to more than the limit, `InvalidField` for what is not gzip.
+        """
+        encoding = self.headers.get("Content-Encoding", "").strip().lower()
+        if encoding in ("", "identity"):
+            return super().stream
+        if encoding not in GZIP:
+            raise UnsupportedMediaType(f"Content-Encoding: {encoding}: only gzip is understood")
+        return io.BytesIO(_gunzip(super().stream, self.max_content_length or 0))
 
     def note(self, **facts: Any) -> None:
         """Add facts to this request's line in the access log."""
@@ -148,35 +177,77 @@ def problem(status: int, detail: str, request_id: str, **more: Any) -> Response:
     return Response(json_bytes(body), status, mimetype="application/problem+json")
 
 
-def problem_of(error: Exception, request_id: str) -> Response:
-    """The answer to any exception that a view let through; one that was not meant to happen tells nothing."""
+def error_response(error: Exception, request: Request) -> Response:
+    """The answer to any exception that a view let through, in the form that belongs to the request's path."""
+    if request.path.lower().startswith(TF_SERVING_PREFIX):
+        if isinstance(error, HTTPException) and error.code in (404, 405):
+            error = malformed(request)
+        failure = _failure(error)
+        response = Response(answers.error(failure.detail), failure.status, mimetype="application/json")
+    else:
+        failure = _failure(error)
+        more = {"field": failure.field} if failure.field else {}
+        response = problem(failure.status, failure.detail, request.id, **more)
+    response.headers.extend(failure.headers)
+    return response
+
+
+def malformed(request: Request) -> errors.InvalidArgument:
+    """TF Serving's error for any path or method that it does not know."""
+    return errors.InvalidArgument(f"Malformed request: {request.method} {request.raw_path}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Failure:
+    status: int
+    detail: str
+    field: str | None = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def _failure(error: Exception) -> _Failure:
+    """What is told of an exception; of one that was not meant to happen, nothing."""
     if isinstance(error, errors.RequestError):
-        field = getattr(error, "field", None)
-        response = problem(STATUS[type(error)], str(error), request_id, **({"field": field} if field else {}))
+        headers = {}
         if isinstance(error, errors.Unavailable):
-            response.headers["Retry-After"] = str(error.retry_after)
+            headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, errors.Unauthenticated):
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response
+            headers["WWW-Authenticate"] = "Bearer"
+        return _Failure(STATUS[type(error)], str(error), getattr(error, "field", None), headers)
     if isinstance(error, RequestEntityTooLarge):
-        return problem(413, "body: larger than the limit", request_id, field="body")
+        return _Failure(413, "body: larger than the limit", "body")
     if isinstance(error.__context__, TimeoutError):  # Werkzeug takes a silent client for one that has gone
-        return problem(408, "body: it did not arrive in time", request_id, field="body")
+        return _Failure(408, "body: it did not arrive in time", "body")
     if isinstance(error, HTTPException):
-        return _problem_of_http(error, request_id)
-    return problem(500, "the service failed; the request's id finds the reason in its log", request_id)
+        return _failure_of_http(error)
+    return _Failure(500, "the service failed; the request's id finds the reason in its log")
 
 
-def _problem_of_http(error: HTTPException, request_id: str) -> Response:
+def _failure_of_http(error: HTTPException) -> _Failure:
     """Werkzeug's own: a path or method that no route has, or a body that ended too early."""
     status = error.code or 500
     details = {400: "body: incomplete or malformed", 405: "this method is not allowed here; Allow names those that are"}
-    detail = details.get(status) or str(error.description)
-    response = problem(status, detail, request_id)
-    for name, value in error.get_headers():
-        if name.lower() not in ("content-type", "content-length"):
-            response.headers[name] = value
-    return response
+    headers = {name: value for name, value in error.get_headers() if not name.lower().startswith("content-")}
+    return _Failure(status, details.get(status) or str(error.description), headers=headers)
+
+
+def _gunzip(stream: IO[bytes], limit: int) -> bytes:
+    """What a gzip stream of one member holds; never more than `limit` bytes are inflated."""
+    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    pieces, size = [], 0
+    try:
+        while not inflater.eof and (chunk := stream.read(CHUNK_BYTES)):
+            pieces.append(inflater.decompress(chunk, limit - size + 1))
+            size += len(pieces[-1])
+            if size > limit:
+                raise TooLarge("body", f"it inflates to more than the limit of {limit} bytes")
+    except zlib.error as exc:
+        raise InvalidField("body", f"not gzip, as Content-Encoding says ({exc})") from exc
+    if not inflater.eof:
+        raise InvalidField("body", "the gzip stream is cut off")
+    if inflater.unused_data or stream.read(1):
+        raise InvalidField("body", "more data follows the end of the gzip stream")
+    return b"".join(pieces)
 
 
 def _kind(value: Any) -> str:

@@ -56,6 +56,10 @@ class Handler(pywsgi.WSGIHandler):
             self._skip_line()
         return str(status), _bare_problem(status)
 
+    def get_environ(self) -> dict[str, Any]:
+        """With the path as it was sent: percent-encoding tells a slash in a name from one between names."""
+        return {**super().get_environ(), "REQUEST_URI": self.path}
+
     def _skip_line(self) -> None:
         """Read what is left of a line that is too long: closing the connection before would reset it under our answer.
 

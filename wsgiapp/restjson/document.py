@@ -1,0 +1,96 @@
+"""The body of a REST request: one JSON object, in which NaN and Infinity are numbers."""
+
+import codecs
+import json
+import re
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from wsgiapp.errors import InvalidArgument
+
+# TF Serving answers with rapidjson's words (rapidjson/error/en.h); on the left what is in orjson's.
+TEXTS: Mapping[str, str] = {
+    "input data is empty": "The document is empty.",
+    "content after document": "The document root must not be followed by other values.",
+    "expected a string key": "Missing a name for object member.",
+    "expected ':'": "Missing a colon after a name of object member.",
+    "expected ',' or '}'": "Missing a comma or } after an object member.",
+    "expected ',' or ']'": "Missing a comma or ] after an array element.",
+    "surrogate in string": "The surrogate pair in string is invalid.",
+    "escaped sequence": "Invalid escape character in string.",
+    "UTF-8": "Invalid encoding in string.",
+    "control character": "Invalid encoding in string.",
+    "infinity": "Number too big to be stored in double.",
+    "depth": "The document is nested too deeply.",
+    "end of data": "The document ends too early.",
+}
+NOT_FINITE = re.compile(rb"-?(?:NaN|Infinity)")
+# Characters of a value that an error repeats; TF Serving repeats all of it.
+SHOWN_CHARS = 200
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The object in `body`. Integers beyond 64 bits are floats. Raises `InvalidArgument`."""
+    if not body:
+        raise InvalidArgument("JSON Parse error: The document is empty")
+    body = body.removeprefix(codecs.BOM_UTF8)
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        if not NOT_FINITE.search(body):
+            raise _parse_error(exc) from exc
+        document = _parse_not_finite(body)
+    if not isinstance(document, dict):
+        raise InvalidArgument(f"JSON Value: {shown(document)} Is not object")
+    return document
+
+
+def signature_name(document: dict[str, Any]) -> str:
+    """The signature that a request names; empty for the default one."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise InvalidArgument(
+            f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
+        )
+    return name
+
+
+def shown(value: Any) -> str:
+    """A value as the JSON it came from, cut off where it is long, for the text of an error."""
+    start = "".join(islice(_encoder.iterencode(value), SHOWN_CHARS))
+    return start if len(start) <= SHOWN_CHARS else f"{start[:SHOWN_CHARS]}..."
+
+
+def kind(value: Any) -> str:
+    """rapidjson's name of a value's type."""
+    if isinstance(value, bool):
+        return str(value)
+    names = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number", type(None): "Null"}
+    return names[type(value)]
+
+
+_encoder = json.JSONEncoder(indent=4, ensure_ascii=False)
+
+
+def _parse_not_finite(body: bytes) -> Any:
+    """By the standard library, a third as fast as orjson, which knows no NaN but tells every other mistake."""
+    try:
+        orjson.loads(NOT_FINITE.sub(lambda match: b"0".ljust(len(match[0])), body))
+        return json.loads(body.decode(), parse_int=_integer)
+    except (json.JSONDecodeError, RecursionError) as exc:  # orjson's error is a subclass
+        raise _parse_error(exc) from exc
+
+
+def _integer(digits: str) -> int | float:
+    """As orjson reads it."""
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(digits)
+
+
+def _parse_error(error: Exception) -> InvalidArgument:
+    text = next((text for part, text in TEXTS.items() if part in str(error)), "Invalid value.")
+    offset = len(error.doc[: error.pos].encode()) if isinstance(error, json.JSONDecodeError) else 0
+    return InvalidArgument(f"JSON Parse error: {text} at offset: {offset}")
