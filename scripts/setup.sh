@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv with this package in it, and install Nginx with apt where it is missing.
+# Make .venv with this package in it, and install with apt what is missing: Nginx, and for the tests a container engine.
 # Usage: scripts/setup.sh REQUIREMENT   (what pip installs: "." or ".[dev]")
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 # Run apt as root, with sudo where that works.
 apt_install() {
-    local apt=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get) # RUNLEVEL=1: do not start the system's own Nginx
+    local apt=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get) # RUNLEVEL=1: do not start them as the system's own services
     if [ "$(id -u)" -ne 0 ]; then
         command -v sudo >/dev/null && sudo -v || return 1
         apt=(sudo "${apt[@]}")
@@ -39,4 +39,10 @@ say "installing $1 (TensorFlow alone is some 600 MB; this takes a minute or two)
 if ! PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; then
     say "installing Nginx"
     apt_install nginx || say "Nginx is missing; as root: apt-get install nginx. Until then the workers serve clients themselves."
+fi
+
+# The tests start an engine of their own, which only root can.
+if [ "$1" = ".[dev]" ] && [ "$(id -u)" -eq 0 ] && ! PATH=$PATH:/usr/sbin:/usr/local/sbin command -v dockerd >/dev/null; then
+    say "installing Docker, for the tests of the container back end"
+    apt_install docker.io || say "Docker is missing; as root: apt-get install docker.io. Until then its tests are skipped."
 fi

@@ -75,6 +75,23 @@ def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
     assert "socket_mode=" not in text
 
 
+def test_a_unix_socket_to_the_built_in_model_server(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_BACKEND_ADDRESS="unix:/a folder/serving.sock")
+    render(made)
+    text = (made.run / "supervisord.conf").read_text()
+    assert '--port=0 --grpc_socket_path="/a folder/serving.sock"' in text
+
+
+def test_a_container_in_the_built_in_model_server_s_place(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_APP_BACKEND="container")
+    render(made)
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read(made.run / "supervisord.conf")
+    program = parser["program:modelserver"]
+    assert program["command"].endswith(" -m wsgiapp.cli container")
+    assert int(program["stopwaitsecs"]) > made.http.drain_seconds + 10, "the engine needs time of its own"
+
+
 def test_without_the_built_in_model_server(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_APP_BACKEND="external", WSGIAPP_BACKEND_ADDRESS="serving.example:8500")
     render(made)

@@ -355,9 +355,10 @@ def test_a_model_server_that_is_there_already(stack: RunningStack, tmp_path_fact
         guest.wsgiapp("down")
 
 
-def test_without_nginx_the_workers_serve_clients(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_without_nginx_and_with_a_unix_socket_to_the_model_server(tmp_path_factory: pytest.TempPathFactory) -> None:
     bare = RunningStack(tmp_path_factory.mktemp("bare"))
     bare.variables["WSGIAPP_NGINX_BINARY"] = ""
+    bare.variables["WSGIAPP_BACKEND_ADDRESS"] = f"unix:{bare.home}/run/serving.sock"
     try:
         up = bare.wsgiapp("up")
         assert up.returncode == 0, up.stderr

@@ -117,21 +117,20 @@ class Container:
         Raises `EngineMissing` where the engine does not answer, and `StackError` where it refuses.
         """
         self._engine.require()
-        own = f"label={LABEL}={self._settings.home}"
-        containers = self._engine.containers(own)
-        if not containers:
-            return
-        try:
-            self._engine.call("stop", *containers, seconds=self._stop_seconds + CALL_SECONDS)
-            self._engine.call("rm", "--force", "--volumes", *containers)
-        except StackError:
-            if self._engine.containers(own):  # otherwise somebody else was quicker
-                raise
+        containers = self._engine.containers(self._own)
+        if containers:
+            try:
+                self._engine.call("stop", *containers, seconds=self._stop_seconds + CALL_SECONDS)
+                self._engine.call("rm", "--force", "--volumes", *containers)
+            except StackError:
+                if self._engine.containers(self._own):  # otherwise somebody else was quicker
+                    raise
+        self._remove_socket()
 
     @contextmanager
     def _attached(self, container: str, ended: threading.Event) -> Iterator[None]:
         """The container runs, with its output on this process's own; `ended` is set when it does not any more."""
-        client = self._engine.started("start", "--attach", "--sig-proxy=false", container, piped=False)
+        client = self._engine.started("start", "--attach", container, piped=False)
 
         def wait() -> None:
             client.wait()
@@ -144,6 +143,11 @@ class Container:
         finally:
             waiter.join(LAST_WORDS_SECONDS)
             client.kill()
+
+    @property
+    def _own(self) -> str:
+        """The engine's filter for this home's containers."""
+        return f"label={LABEL}={self._settings.home}"
 
     @property
     def _stop_seconds(self) -> int:
@@ -238,7 +242,7 @@ class Container:
                 shared.append(path)
                 yield _mount(path, path, read_only=True)
         if self._settings.backend.socket_path:
-            yield _mount(self._socket_folder, SOCKET_FOLDER, read_only=False)
+            yield _mount(self._socket.parent, SOCKET_FOLDER, read_only=False)
 
     def _flags(self) -> list[str]:
         """What the server is told, after the flags of the image's own entry point: the later one wins."""
@@ -257,8 +261,9 @@ class Container:
         return self._settings.run / "models.config"
 
     @property
-    def _socket_folder(self) -> Path:
-        return self._settings.run / "modelserver"
+    def _socket(self) -> Path:
+        """The server's socket as it is seen outside the container."""
+        return self._settings.run / "modelserver" / SOCKET_NAME
 
     def _base_paths(self) -> list[Path]:
         config = modelconfig.read(self._config_file)
@@ -266,18 +271,23 @@ class Container:
 
     def _make_socket_folder(self, address: Path) -> None:
         """A folder that only the container's user (and root) can enter; `address` points to the socket in it."""
-        target = self._socket_folder / SOCKET_NAME
         try:
-            self._socket_folder.mkdir(mode=0o700, exist_ok=True)
-            os.chown(self._socket_folder, *self.user)
-            target.unlink(missing_ok=True)
-            if address.is_symlink() or address.is_socket():
+            self._socket.parent.mkdir(mode=0o700, exist_ok=True)
+            os.chown(self._socket.parent, *self.user)
+            if address.is_socket():  # left behind by another kind of model server: `up` found nobody there
                 address.unlink()
-            address.symlink_to(target)
+            address.symlink_to(self._socket)
         except OSError as exc:
             raise StackError(
-                f"backend.address: cannot make the socket {address} for user {self.user[0]}: {exc}"
+                f"backend.address: no socket {address} for the user {self.user[0]}: {exc.strerror}"
             ) from exc
+
+    def _remove_socket(self) -> None:
+        """Nobody listens any more."""
+        address = self._settings.backend.socket_path
+        self._socket.unlink(missing_ok=True)
+        if address and address.is_symlink() and address.readlink() == self._socket:
+            address.unlink()
 
     def _end_of(self, container: str) -> str:
         state = "{{.State.Running}} {{.State.ExitCode}} {{.State.OOMKilled}}"

@@ -57,7 +57,7 @@ class Stack:
             render(self._settings)
             self._prepare_container()
             self._end_leftovers()
-            self._require_free_ports()
+            self._require_free_addresses()
             self._start_supervisord()
         self._wait_until_ready()
 
@@ -179,11 +179,14 @@ class Stack:
         logs = [path for path in sorted(self._settings.logs.glob("*.log")) if "access" not in path.name]
         return "\n".join(f"--- {path}\n{_tail(path)}" for path in logs)
 
-    def _require_free_ports(self) -> None:
+    def _require_free_addresses(self) -> None:
         http, backend = self._settings.http, self._settings.backend
         needed = [("http.port", http.host, http.port)]
-        if self._settings.app.backend != "external" and not backend.socket_path:
-            needed.append(("backend.address", backend.host, backend.port))
+        if self._settings.app.backend != "external":
+            if backend.socket_path and _somebody_listens(backend.socket_path):
+                raise StackError(f"backend.address: somebody listens on {backend.address}; use another path")
+            if not backend.socket_path:
+                needed.append(("backend.address", backend.host, backend.port))
         for key, host, port in needed:
             try:
                 socket.create_server((host, port)).close()
@@ -251,6 +254,15 @@ def _orphaned_nginx(pid_file: Path) -> Iterator[int]:
         # proc(5): after the name come the state, the parent's pid and the group's id
         if name == "nginx" and int(fields.split()[2]) == group:
             yield int(entry.name)
+
+
+def _somebody_listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,5 +1,6 @@
 """A Docker engine of the tests' own: started, used by nobody else, and gone with all it made."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import sysconfig
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from support import REPOSITORY, Process
 from wsgiapp.stack import end_processes
@@ -29,7 +30,7 @@ def missing() -> str:
     return f"no container engine to start: {', '.join(absent)} not found; `apt-get install docker.io`" if absent else ""
 
 
-class Engine:
+class DockerEngine:
     """`dockerd` without a default network, so that it changes nothing on this machine that it does not undo."""
 
     def __init__(self, folder: Path) -> None:
@@ -59,7 +60,7 @@ class Engine:
 
     def __exit__(self, *exc_info: object) -> None:
         with suppress(AssertionError):
-            for container in self("ps", "--all", "--quiet").split():
+            for container in self.containers():
                 self("rm", "--force", container)
             if NETWORK in self("network", "ls", "--format={{.Name}}").split():
                 self("network", "rm", NETWORK)
@@ -75,6 +76,13 @@ class Engine:
         done = self._run(*arguments)
         assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
         return done.stdout.strip()
+
+    def containers(self) -> list[str]:
+        """The ids of all containers, running or not."""
+        return self("ps", "--all", "--quiet", "--no-trunc").split()
+
+    def inspect(self, container: str) -> Any:
+        return json.loads(self("container", "inspect", container))[0]
 
     def build_image(self) -> None:
         """The built-in model server under TF Serving's entry point."""

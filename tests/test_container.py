@@ -1,0 +1,309 @@
+"""TensorFlow Serving in a container: a real engine, and an image of the built-in server under TF Serving's flags."""
+
+import csv
+import os
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import docker_engine
+from conftest import RunningStack
+from docker_engine import IMAGE, MOUNT_OF_PACKAGES, NETWORK, DockerEngine
+from support import REPOSITORY, Load, fetch, free_port, poll
+from test_stack import is_positive, processes_of, text_url
+from wsgiapp.container import Container
+from wsgiapp.render import find_nginx, render
+from wsgiapp.settings import load
+
+MEMORY = 4 * 2**30
+ONE_MODEL = """model_config_list {{ config {{
+    name: "lstm" base_path: "{base_path}" model_platform: "tensorflow"
+}} }}"""
+
+needs_engine = pytest.mark.skipif(bool(docker_engine.missing()), reason=docker_engine.missing())
+needs_nginx = pytest.mark.skipif(find_nginx(load({})) is None, reason="Nginx is not installed")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+    with DockerEngine(tmp_path_factory.mktemp("engine")) as started:
+        started.build_image()
+        started("network", "create", NETWORK)
+        yield started
+
+
+def contained(home: Path, engine: DockerEngine, **variables: str) -> RunningStack:
+    """A stack, not started yet, with the sentiment model in a container."""
+    stack = RunningStack(home)
+    (home / "conf/wsgiapp.toml").write_text('[models.lstm]\npipeline = "segmented_text"\n')
+    (home / "conf/models.config").write_text(ONE_MODEL.format(base_path="@{models}/lstm"))
+    stack.variables |= {
+        "WSGIAPP_APP_BACKEND": "container",
+        "WSGIAPP_HTTP_DRAIN_SECONDS": "5",
+        "WSGIAPP_CONTAINER_ENGINE": f"docker --host {engine.address}",
+        "WSGIAPP_CONTAINER_IMAGE": IMAGE,
+        "WSGIAPP_CONTAINER_PULL": "never",
+        "WSGIAPP_CONTAINER_NETWORK": NETWORK,
+        "WSGIAPP_CONTAINER_ARGUMENTS": shlex.quote(MOUNT_OF_PACKAGES),
+        **variables,
+    }
+    return stack
+
+
+@pytest.fixture(scope="module")
+def module_stack(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    stack = contained(
+        tmp_path_factory.mktemp("contained"),
+        engine,
+        WSGIAPP_CONTAINER_NAME="wsgiapp-serving",
+        WSGIAPP_CONTAINER_MEMORY_BYTES=str(MEMORY),
+        WSGIAPP_CONTAINER_CPUS="1.5",
+    )
+    try:
+        yield stack
+    finally:
+        stack.wsgiapp("down")
+
+
+@pytest.fixture
+def stack(module_stack: RunningStack, request: pytest.FixtureRequest) -> Iterator[RunningStack]:
+    """The stack with its container, ready."""
+    up = module_stack.wsgiapp("up")
+    assert up.returncode == 0, up.stderr + module_stack.logs()
+    module_stack.wait_until_ready()
+    failed_before = request.session.testsfailed
+    yield module_stack
+    if request.session.testsfailed > failed_before:
+        print(module_stack.logs())
+
+
+def launcher_s_client(stack: RunningStack) -> int:
+    """The process id of the engine's client that the launcher waits for."""
+    launcher = stack.pids()["modelserver"]
+    clients = poll(lambda: Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split(), 10)
+    return int(clients[0])
+
+
+@needs_engine
+@needs_nginx
+class TestWithEngine:
+    def test_a_confined_container_answers_through_nginx(self, stack: RunningStack, engine: DockerEngine) -> None:
+        assert is_positive(fetch(text_url(stack)).body)
+        (container,) = engine.containers()
+        found = engine.inspect(container)
+        assert found["Name"] == "/wsgiapp-serving"
+        assert found["Path"] == "/usr/bin/tf_serving_entrypoint.sh"
+        assert (found["HostConfig"]["Memory"], found["HostConfig"]["MemorySwap"]) == (MEMORY, MEMORY)
+        assert found["HostConfig"]["NanoCpus"] == 1_500_000_000
+        assert found["HostConfig"]["PortBindings"] == {
+            f"{stack.backend_port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(stack.backend_port)}]
+        }
+        status = Path(f"/proc/{found['State']['Pid']}/status").read_text()
+        rights = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        assert rights["Uid"].split() == ["65534"] * 4
+        assert int(rights["CapBnd"], 16) == 0 and rights["NoNewPrivs"] == "1"
+        assert all(not mount["RW"] for mount in found["Mounts"])
+        assert str(stack.home / "run") not in [mount["Source"] for mount in found["Mounts"]]
+
+    def test_stop_start_restart(self, stack: RunningStack, engine: DockerEngine) -> None:
+        started = time.monotonic()
+        assert "modelserver: stopped" in stack.supervisorctl("stop", "modelserver")
+        assert time.monotonic() - started < 5, "the server got SIGTERM, and was not killed after a while"
+        assert engine.containers() == []
+        assert fetch(text_url(stack)).status == 503
+        stack.supervisorctl("start", "modelserver")
+        poll(lambda: fetch(text_url(stack)).status == 200)
+        before = engine.containers()
+        stack.supervisorctl("restart", "modelserver")
+        poll(lambda: fetch(text_url(stack)).status == 200)
+        assert len(engine.containers()) == 1 and engine.containers() != before
+
+    def test_a_killed_container_comes_back_under_load(self, stack: RunningStack, engine: DockerEngine) -> None:
+        before = engine.containers()
+        with Load(text_url(stack), is_positive) as load:
+            poll(lambda: load.answered > 50)
+            engine("kill", *before)
+            poll(lambda: load.failures)
+            poll(lambda: fetch(text_url(stack)).status == 200)
+            failed, seen = len(load.failures), load.answered
+            poll(lambda: load.answered > seen + 50)
+            assert len(load.failures) == failed
+        assert all(failure.startswith("503 ") for failure in load.failures), load.failures[:5]
+        assert len(engine.containers()) == 1 and engine.containers() != before
+        assert "the container ended: exit status 137" in (stack.home / "log/modelserver.log").read_text()
+
+    @pytest.mark.parametrize("process", ["the launcher", "its client"])
+    def test_a_killed_process_leaves_no_second_container(
+        self, stack: RunningStack, engine: DockerEngine, process: str
+    ) -> None:
+        before = engine.containers()
+        pid = stack.pids()["modelserver"] if process == "the launcher" else launcher_s_client(stack)
+        os.kill(pid, signal.SIGKILL)
+        poll(lambda: len(engine.containers()) == 1 and engine.containers() != before)
+        poll(lambda: fetch(text_url(stack)).status == 200)
+        assert len(engine.containers()) == 1
+
+    def test_a_left_over_container_is_no_obstacle_and_down_leaves_none(
+        self, stack: RunningStack, engine: DockerEngine
+    ) -> None:
+        before = engine.containers()
+        kill_supervision(stack)
+        assert engine.inspect(before[0])["State"]["Running"]
+        up = stack.wsgiapp("up")
+        assert up.returncode == 0, up.stderr
+        assert is_positive(fetch(text_url(stack)).body)
+        assert len(engine.containers()) == 1 and engine.containers() != before
+        kill_supervision(stack)
+        assert len(engine.containers()) == 1
+        down = stack.wsgiapp("down")
+        assert down.returncode == 0, down.stderr
+        assert engine.containers() == []
+        assert processes_of(stack.home) == []
+
+    def test_a_unix_socket_and_no_network(
+        self, engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+    ) -> None:
+        stack = contained(tmp_path_factory.mktemp("socket"), engine)
+        # Without the entry point's shell between them, SIGTERM reaches the server itself.
+        stack.variables["WSGIAPP_CONTAINER_ARGUMENTS"] += " --entrypoint=tensorflow_model_server"
+        address = stack.home / "run/serving.sock"
+        stack.variables["WSGIAPP_BACKEND_ADDRESS"] = f"unix:{address}"
+        try:
+            up = stack.wsgiapp("up")
+            assert up.returncode == 0, up.stderr
+            assert is_positive(fetch(text_url(stack)).body)
+            name = engine("ps", "--filter", f"label=wsgiapp.home={stack.home}", "--format={{.Names}}")
+            assert name.startswith("wsgiapp-")
+            found = engine.inspect(name)
+            assert found["HostConfig"]["NetworkMode"] == "none"
+            assert [mount["Destination"] for mount in found["Mounts"] if mount["RW"]] == ["/run/wsgiapp"]
+            assert address.resolve().parent.stat().st_mode & 0o777 == 0o700
+            second = stack.wsgiapp("up", WSGIAPP_HOME=str(tmp_path), WSGIAPP_HTTP_PORT=str(free_port()))
+            assert f"backend.address: somebody listens on unix:{address}" in second.stderr
+        finally:
+            down = stack.wsgiapp("down")
+        assert down.returncode == 0, down.stderr
+        assert engine("ps", "--all", "--quiet", "--filter", f"label=wsgiapp.home={stack.home}") == ""
+        assert [path for path in (stack.home / "run").rglob("*") if path.is_socket() or path.is_symlink()] == []
+        assert "draining" in (stack.home / "log/modelserver.log").read_text()
+
+    def test_a_name_that_is_taken(self, engine: DockerEngine, tmp_path: Path) -> None:
+        stranger = engine("create", "--name=stranger", IMAGE)
+        try:
+            up = contained(tmp_path, engine, WSGIAPP_CONTAINER_NAME="stranger").wsgiapp("up")
+            assert up.returncode == 1
+            assert "container.name: another container has the name stranger" in up.stderr
+            assert stranger in engine.containers()
+        finally:
+            engine("rm", stranger)
+
+    @pytest.mark.parametrize(
+        ("variables", "message"),
+        [
+            ({"ENGINE": "no-such-engine"}, "container.engine: cannot run no-such-engine (No such file or directory)"),
+            ({"ENGINE": "docker --host unix:///nowhere"}, "container.engine: it does not answer; docker ps: "),
+            ({"IMAGE": "nosuch:1"}, 'container.image: the engine has no image nosuch:1, and container.pull is "never"'),
+            ({"IMAGE": "{nobody}/nosuch:1", "PULL": "missing"}, "container.image: cannot pull {nobody}/nosuch:1: "),
+            ({"USER": "12345:12345"}, "models/lstm: the container's user 12345:12345 cannot read it"),
+            ({"MEMORY_BYTES": str(64 * 2**20)}, "it needed more than container.memory_bytes"),
+            ({"FLAGS": "--nosuch"}, "unrecognized arguments: --nosuch"),
+            ({"ARGUMENTS": "--nosuch"}, "docker create: unknown flag: --nosuch"),
+        ],
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    )
+    def test_what_keeps_it_from_starting_is_said(
+        self, engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str], message: str
+    ) -> None:
+        nobody = f"127.0.0.1:{free_port()}"
+        named = {f"WSGIAPP_CONTAINER_{key}": value.format(nobody=nobody) for key, value in variables.items()}
+        stack = contained(tmp_path_factory.mktemp("refused"), engine, **named)
+        if "USER" in variables:
+            (stack.home / "models").unlink()
+            (stack.home / "models/lstm/1").mkdir(parents=True)
+            (stack.home / "models/lstm/1/saved_model.pb").touch(mode=0o600)
+        try:
+            up = stack.wsgiapp("up")
+        finally:
+            stack.wsgiapp("down")
+        assert up.returncode == 1
+        assert message.format(nobody=nobody) in up.stderr
+        assert "Traceback" not in up.stderr
+        assert engine("ps", "--all", "--quiet", "--filter", f"label=wsgiapp.home={stack.home}") == ""
+
+
+def kill_supervision(stack: RunningStack) -> None:
+    """As if everything but the container had been killed by hand."""
+    supervisord, processes = int((stack.home / "run/supervisord.pid").read_text()), stack.pids()
+    for pid in (supervisord, launcher_s_client(stack), processes["modelserver"]):
+        os.kill(pid, signal.SIGKILL)
+
+
+FAKE_ENGINE = """#!/bin/bash
+case $1 in
+    create) printf "%s\\n" "$@" > "{record}"; echo id ;;
+    container) echo false 0 false ;;
+esac
+"""
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Callable[..., list[str]]:
+    """What an engine is told to create: it is a program that writes its arguments down."""
+
+    def asked(name: str = "docker", **variables: str) -> list[str]:
+        program, record = tmp_path / name, tmp_path / "record"
+        program.write_text(FAKE_ENGINE.format(record=record))
+        program.chmod(0o755)
+        home = {"WSGIAPP_HOME": str(tmp_path), "WSGIAPP_CONTAINER_ENGINE": str(program)}
+        settings = load(
+            {"WSGIAPP_CONF": str(REPOSITORY / "conf"), "WSGIAPP_APP_BACKEND": "container"} | home | variables
+        )
+        render(settings)
+        assert Container(settings).run() == 1, "it has ended at once"
+        return record.read_text().splitlines()
+
+    return asked
+
+
+def test_one_gpu(options: Callable[..., list[str]]) -> None:
+    told = options(WSGIAPP_CONTAINER_GPU="2")
+    assert {"--gpus=all", "--env=CUDA_VISIBLE_DEVICES=2", "--env=CUDA_DEVICE_ORDER=PCI_BUS_ID"} <= set(told)
+    assert "tensorflow/serving:2.19.1-gpu" in told
+
+
+def test_without_a_gpu(options: Callable[..., list[str]]) -> None:
+    told = options()
+    assert not any(option.startswith(("--gpus", "--env")) for option in told)
+    assert "tensorflow/serving:2.19.1" in told
+
+
+def test_never_root_but_by_its_name(options: Callable[..., list[str]]) -> None:
+    uid, gid = (os.getuid(), os.getgid()) if os.getuid() else (65534, 65534)
+    assert f"--user={uid}:{gid}" in options()
+    assert "--user=0:0" in options(WSGIAPP_CONTAINER_USER="0:0")
+
+
+def test_the_host_s_network_opens_no_port_of_its_own(options: Callable[..., list[str]]) -> None:
+    told = options(WSGIAPP_CONTAINER_NETWORK="host")
+    assert "--network=host" in told and not any(option.startswith("--publish") for option in told)
+    assert "--publish=127.0.0.1:8500:8500" in options(WSGIAPP_BACKEND_ADDRESS="localhost:8500")
+
+
+def test_flags_follow_the_image_and_odd_paths_stay_whole(options: Callable[..., list[str]], tmp_path: Path) -> None:
+    odd = tmp_path / "a, b"
+    (odd / "models").mkdir(parents=True)
+    told = options(WSGIAPP_HOME=str(odd), WSGIAPP_CONTAINER_FLAGS="--enable_batching '--x=a b'")
+    (mount,) = (option for option in told if option.startswith("--mount=") and "models.config" not in option)
+    assert next(csv.reader([mount.removeprefix("--mount=")])) == [
+        "type=bind",
+        f"src={odd}/models",
+        f"dst={odd}/models",
+        "readonly",
+    ]
+    flags = told[told.index("tensorflow/serving:2.19.1") + 1 :]
+    assert flags[-2:] == ["--enable_batching", "--x=a b"]
+    assert {"--port=8500", "--rest_api_port=0", f"--model_config_file={odd}/run/models.config"} <= set(flags)
