@@ -29,6 +29,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from cv_sod_scenes import paint
+from quiet import quiet
 
 # `cv_sod_network` and `cv_sod_training` import TensorFlow, so `build` imports them: a refusal comes at once, and the
 # painters' processes, which import this file too, never load it.
@@ -59,26 +60,6 @@ class Progress:
 def paint_all(pool: ProcessPoolExecutor, seed: int, count: int) -> list[Future]:
     """Have `count` scenes painted, in the background, in portions of at most 50."""
     return [pool.submit(paint, seed, range(i, min(i + 50, count))) for i in range(0, count, 50)]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep back what native code writes to stderr; it is shown only if the block fails.
-
-    While it is loaded, TensorFlow 2.21 says that there is no GPU, TF_CPP_MIN_LOG_LEVEL or not.
-    """
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            kept.seek(0)
-            os.write(stderr, kept.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 @contextmanager

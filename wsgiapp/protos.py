@@ -32,7 +32,7 @@ def _without_tensorflow() -> Iterator[None]:
 
 with _without_tensorflow():
     from tensorflow.core.example import example_pb2, feature_pb2
-    from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
+    from tensorflow.core.framework import graph_pb2, tensor_pb2, tensor_shape_pb2, types_pb2, variable_pb2
     from tensorflow.core.protobuf import error_codes_pb2, meta_graph_pb2, saved_model_pb2
     from tensorflow_serving.apis import (
         classification_pb2,
@@ -54,6 +54,7 @@ Class = classification_pb2.Class
 ClassificationRequest = classification_pb2.ClassificationRequest
 ClassificationResponse = classification_pb2.ClassificationResponse
 ClassificationResult = classification_pb2.ClassificationResult
+CollectionDef = meta_graph_pb2.CollectionDef
 Classifications = classification_pb2.Classifications
 Example = example_pb2.Example
 Feature = feature_pb2.Feature
@@ -62,6 +63,7 @@ GetModelMetadataRequest = get_model_metadata_pb2.GetModelMetadataRequest
 GetModelMetadataResponse = get_model_metadata_pb2.GetModelMetadataResponse
 GetModelStatusRequest = get_model_status_pb2.GetModelStatusRequest
 GetModelStatusResponse = get_model_status_pb2.GetModelStatusResponse
+GraphDef = graph_pb2.GraphDef
 InferenceResult = inference_pb2.InferenceResult
 InferenceTask = inference_pb2.InferenceTask
 Input = input_pb2.Input
@@ -86,6 +88,7 @@ SignatureDefMap = get_model_metadata_pb2.SignatureDefMap
 TensorInfo = meta_graph_pb2.TensorInfo
 TensorProto = tensor_pb2.TensorProto
 TensorShapeProto = tensor_shape_pb2.TensorShapeProto
+VariableDef = variable_pb2.VariableDef
 
 ModelServiceServicer = model_service_pb2_grpc.ModelServiceServicer
 ModelServiceStub = model_service_pb2_grpc.ModelServiceStub
@@ -105,6 +108,7 @@ __all__ = [
     "ClassificationResponse",
     "ClassificationResult",
     "Classifications",
+    "CollectionDef",
     "Example",
     "Feature",
     "Features",
@@ -112,6 +116,7 @@ __all__ = [
     "GetModelMetadataResponse",
     "GetModelStatusRequest",
     "GetModelStatusResponse",
+    "GraphDef",
     "InferenceResult",
     "InferenceTask",
     "Input",
@@ -140,6 +145,7 @@ __all__ = [
     "TensorInfo",
     "TensorProto",
     "TensorShapeProto",
+    "VariableDef",
     "add_model_service",
     "add_prediction_service",
     "error_codes_pb2",
