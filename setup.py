@@ -35,6 +35,7 @@ setup(
         "dev": [
             "mypy>=1.13",  # types
             "pytest>=8.3",  # tests
+            "requests>=2.32",  # the client example
             "ruff>=0.8",  # format and lint
             "types-protobuf>=5.29",  # types of the messages' runtime
         ],

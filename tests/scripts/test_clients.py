@@ -1,0 +1,62 @@
+"""The client examples, run as a reader would run them, against the running stack."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from conftest import RunningStack
+from support import REPOSITORY
+from wsgiapp.render import find_nginx
+from wsgiapp.settings import load
+
+pytestmark = pytest.mark.skipif(find_nginx(load({})) is None, reason="Nginx is not installed")
+CLIENTS = REPOSITORY / "scripts/clients"
+
+
+def run(*command: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def python(name: str, address: str) -> str:
+    return run(sys.executable, str(CLIENTS / name), address)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl(stack: RunningStack) -> None:
+    text, texts, form, bare, tensors = run(str(CLIENTS / "curl.sh"), stack.url).split("--- ")[1:]
+    assert '"status":0' in text and '"labels":"POS"' in text
+    assert texts.index('"POS"') < texts.index('"NEG"')
+    assert '"shape":[4,4]' in form
+    assert int(bare.splitlines()[1].split()[0]) > 50
+    assert '"labels": "NEG"' in tensors and '"state": "AVAILABLE"' in tensors
+
+
+def test_requests(stack: RunningStack) -> None:
+    assert python("with_requests.py", stack.url).splitlines()[:3] == [
+        "我很喜欢中国银行的产品 POS",
+        "非常讨厌 NEG",
+        "40 texts by 8 threads",
+    ]
+
+
+def test_rest(stack: RunningStack) -> None:
+    lines = python("with_rest.py", stack.url).splitlines()
+    assert "lstm: versions {'1': 'AVAILABLE'}, labels {}" in lines
+    assert "inputs: {'nwords': 'DT_INT32', 'words': 'DT_STRING'}" in lines
+    assert [line.split()[1] for line in lines if line.startswith("row:")] == ["NEG", "POS"]
+    assert "column: ['NEG', 'POS']" in lines
+    assert lines[-1].startswith("refused: 400: Failed to process element: 0 of 'instances' list.")
+
+
+def test_grpc(stack: RunningStack) -> None:
+    first, second, third = python("with_grpc.py", f"127.0.0.1:{stack.backend_port}").splitlines()
+    assert first == "lstm version 1 is AVAILABLE"
+    assert second.startswith("version 1: NEG [")
+    assert third == "refused: NOT_FOUND: Servable not found for request: Specific(lstm, 999)"
