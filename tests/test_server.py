@@ -80,6 +80,14 @@ def test_a_request_line_up_to_the_limit(worker: Worker) -> None:
     assert too_long.json["status"] == 414 and "POST" in too_long.json["detail"]
 
 
+def test_under_v1_errors_have_tf_serving_s_form(worker: Worker) -> None:
+    too_long = fetch(f"{worker.url}/v1/models/{'A' * 200_000}")
+    assert (too_long.status, too_long.headers["Content-Type"]) == (414, "application/json")
+    assert "POST" in too_long.json["error"]
+    encoded = fetch(f"{worker.url}/v1/models/a%2Fb:explain?c=d", b"{}")
+    assert (encoded.status, encoded.json) == (400, {"error": "Malformed request: POST /v1/models/a%2Fb:explain"})
+
+
 def test_what_is_not_http_is_answered_as_a_problem(worker: Worker) -> None:
     with socket.create_connection(("127.0.0.1", worker.port), timeout=10) as client:
         client.sendall(b"GARBAGE\r\n\r\n")

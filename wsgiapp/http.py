@@ -178,18 +178,25 @@ def problem(status: int, detail: str, request_id: str, **more: Any) -> Response:
 
 
 def error_response(error: Exception, request: Request) -> Response:
-    """The answer to any exception that a view let through, in the form that belongs to the request's path."""
-    if request.path.lower().startswith(TF_SERVING_PREFIX):
-        if isinstance(error, HTTPException) and error.code in (404, 405):
-            error = malformed(request)
-        failure = _failure(error)
-        response = Response(answers.error(failure.detail), failure.status, mimetype="application/json")
-    else:
-        failure = _failure(error)
-        more = {"field": failure.field} if failure.field else {}
-        response = problem(failure.status, failure.detail, request.id, **more)
+    """The answer to any exception that a view let through."""
+    if is_tf_serving(request.path) and isinstance(error, HTTPException) and error.code in (404, 405):
+        error = malformed(request)
+    failure = _failure(error)
+    response = failure_response(failure.status, failure.detail, request.path, request.id, failure.field)
     response.headers.extend(failure.headers)
     return response
+
+
+def failure_response(status: int, detail: str, path: str, request_id: str, field: str | None = None) -> Response:
+    """An error in the form that belongs to the path: TF Serving's, or a problem."""
+    if is_tf_serving(path):
+        return Response(answers.error(detail), status, mimetype="application/json")
+    return problem(status, detail, request_id, **({"field": field} if field else {}))
+
+
+def is_tf_serving(path: str) -> bool:
+    """Whether a path belongs to TF Serving's REST API."""
+    return path[: len(TF_SERVING_PREFIX)].lower() == TF_SERVING_PREFIX
 
 
 def malformed(request: Request) -> errors.InvalidArgument:
@@ -227,7 +234,8 @@ def _failure_of_http(error: HTTPException) -> _Failure:
     """Werkzeug's own: a path or method that no route has, or a body that ended too early."""
     status = error.code or 500
     details = {400: "body: incomplete or malformed", 405: "this method is not allowed here; Allow names those that are"}
-    headers = {name: value for name, value in error.get_headers() if not name.lower().startswith("content-")}
+    own = ("content-type", "content-length")
+    headers = {name: value for name, value in error.get_headers() if name.lower() not in own}
     return _Failure(status, details.get(status) or str(error.description), headers=headers)
 
 

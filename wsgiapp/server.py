@@ -16,7 +16,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from wsgiapp.app import Application, create_app
-from wsgiapp.http import TITLES, problem, request_id
+from wsgiapp.http import TITLES, failure_response, request_id
 from wsgiapp.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Handler(pywsgi.WSGIHandler):
         status = int(result[0].split()[0])
         if status == 414:
             self._skip_line()
-        return str(status), _bare_problem(status)
+        return str(status), _bare_error(status, self.requestline)
 
     def get_environ(self) -> dict[str, Any]:
         """With the path as it was sent: percent-encoding tells a slash in a name from one between names."""
@@ -185,14 +185,14 @@ def _end_of_requests(connection: Any) -> None:
         connection._sock.shutdown(socket.SHUT_RD)
 
 
-def _bare_problem(status: int) -> bytes:
+def _bare_error(status: int, request_line: str) -> bytes:
     """A whole HTTP answer for a request that is too malformed to reach the application."""
     details = {414: "the request line is longer than the limit; send large values by POST"}
     detail = details.get(status, "the request is not well-formed HTTP")
-    response = problem(status, detail, request_id({}))
+    response = failure_response(status, detail, request_line.partition(" ")[2], request_id({}))
     body = response.get_data()
     head = (
-        f"HTTP/1.1 {status} {TITLES.get(status, 'Error')}\r\nContent-Type: application/problem+json\r\n"
+        f"HTTP/1.1 {status} {TITLES.get(status, 'Error')}\r\nContent-Type: {response.mimetype}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 from werkzeug.test import Client
 
-from support import SHARED_DATA, Process, free_port, python_module
+from conftest import RunningStack
+from support import SHARED_DATA, Process, fetch, free_port, python_module
 from wsgiapp import settings
 from wsgiapp.app import Application, create_app
+from wsgiapp.render import find_nginx
 
 HALF_PLUS_TWO = SHARED_DATA / "tfserving/half_plus_two"
 MODEL = "saved_model_half_plus_two_2_versions"
@@ -281,3 +284,44 @@ def test_a_model_server_that_is_away(tmp_path: Path) -> None:
     assert (status, error) == (503, "the model server cannot be reached now")
     assert client.get("/v1/models/tiny").headers["Retry-After"] == "1"
     app.close()
+
+
+needs_nginx = pytest.mark.skipif(find_nginx(settings.load({})) is None, reason="Nginx is not installed")
+
+
+@needs_nginx
+def test_through_nginx(stack: RunningStack) -> None:
+    url = f"{stack.url}/v1/models"
+    body = {"instances": [{"words": ["非常", "讨厌"], "nwords": 2}]}
+    (prediction,) = fetch(f"{url}/lstm/versions/1:predict?a=b", body).json["predictions"]
+    assert prediction["labels"] == "NEG"
+    assert {model["name"] for model in fetch(url).json["models"]} == {"lstm", "cv_sod"}
+    encoded = fetch(f"{url}/a%2Fb%3Ac:predict", {"instances": [1]})
+    assert (encoded.status, encoded.json) == (404, {"error": "Servable not found for request: Latest(a/b:c)"})
+    malformed = fetch(f"{url}/a%2Fb:explain", b"")
+    assert (malformed.status, malformed.json) == (400, {"error": "Malformed request: POST /v1/models/a%2Fb:explain"})
+
+
+@needs_nginx
+def test_nginx_s_own_errors(stack: RunningStack) -> None:
+    for path, kind, key in (
+        ("/v1/models/lstm:predict", "application/json", "error"),
+        ("/predict", "application/problem+json", "detail"),
+    ):
+        answer = fetch(f"{stack.url}{path}", b" " * (3 * 2**20))
+        assert (answer.status, answer.headers["Content-Type"]) == (413, kind)
+        assert answer.json[key] == "body: larger than the limit of 2097152 bytes"
+        too_long = fetch(f"{stack.url}{path}?{'a' * 600_000}")
+        assert (too_long.status, too_long.headers["Content-Type"]) == (414, kind)
+        assert key in too_long.json
+
+
+@needs_nginx
+def test_a_gzip_bomb_through_nginx(stack: RunningStack) -> None:
+    deflater = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(deflater.compress(bytes(2**20)) for _ in range(1024)) + deflater.flush()
+    for path in ("/v1/models/lstm:predict", "/lstm/predict"):
+        answer = fetch(f"{stack.url}{path}", bomb, Content_Encoding="gzip")
+        assert answer.status == 413 and b"inflates to more than the limit" in answer.body
+        assert answer.seconds < 3
+    assert fetch(f"{stack.url}/readyz").status == 200

@@ -1,0 +1,140 @@
+"""Bodies: inflated where they are gzipped, in bounded memory; errors in the form that their path wants."""
+
+import gzip
+import io
+import json
+import time
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.test import EnvironBuilder
+
+from support import multipart
+from wsgiapp.errors import InvalidField, Overloaded, TooLarge
+from wsgiapp.errors import NotFound as NoSuchModel
+from wsgiapp.http import Request, error_response
+
+LIMIT = 1_000_000
+
+
+def request(
+    body: bytes, encoding: str | None = "gzip", kind: str = "application/json", path: str = "/predict"
+) -> Request:
+    headers = {"Content-Encoding": encoding} if encoding is not None else {}
+    made = Request(EnvironBuilder(path, method="POST", data=body, content_type=kind, headers=headers).get_environ())
+    made.max_content_length = made.max_form_memory_size = LIMIT
+    return made
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", " x-gzip "])
+def test_every_kind_of_body_may_be_gzipped(encoding: str) -> None:
+    assert request(gzip.compress(b'{"line": "a"}'), encoding).payload().fields == {"line": "a"}
+    form = request(gzip.compress(b"line=a"), encoding, "application/x-www-form-urlencoded")
+    assert form.payload().fields == {"line": "a"}
+    picture = request(gzip.compress(b"picture"), encoding, "image/png")
+    assert picture.payload().files == {"": b"picture"}
+    body, kind = multipart("img", "a.png", b"picture" * 1000, encoding="npy")
+    parts = request(gzip.compress(body), encoding, kind).payload()
+    assert parts.files == {"img": b"picture" * 1000} and parts.fields == {"encoding": "npy"}
+
+
+@pytest.mark.parametrize("encoding", [None, "", "identity"])
+def test_others_are_as_they_are(encoding: str | None) -> None:
+    assert request(b'{"line": "a"}', encoding).payload().fields == {"line": "a"}
+
+
+def test_an_encoding_that_is_not_understood() -> None:
+    for encoding in ("br", "deflate", "gzip, gzip"):
+        with pytest.raises(UnsupportedMediaType, match="only gzip"):
+            request(b"", encoding).payload()
+
+
+def test_up_to_the_limit() -> None:
+    assert len(request(gzip.compress(bytes(LIMIT))).get_data()) == LIMIT
+    with pytest.raises(TooLarge, match=f"body: it inflates to more than the limit of {LIMIT} bytes"):
+        request(gzip.compress(bytes(LIMIT + 1))).get_data()
+    with pytest.raises(RequestEntityTooLarge):
+        request(bytes(LIMIT + 1)).get_data()
+
+
+WHOLE = gzip.compress(b'{"line": "a"}' * 10_000)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "the gzip stream is cut off"),
+        (WHOLE[:-1], "the gzip stream is cut off"),
+        (b'{"line": "a"}', "not gzip, as Content-Encoding says"),
+        (zlib.compress(b"a"), "not gzip, as Content-Encoding says"),
+        (WHOLE[:40] + b"\0" * 20 + WHOLE[60:], "not gzip, as Content-Encoding says"),
+        (WHOLE[:-8] + bytes(8), "not gzip, as Content-Encoding says"),
+        (WHOLE + b"x", "more data follows the end of the gzip stream"),
+        (WHOLE + WHOLE, "more data follows the end of the gzip stream"),
+    ],
+    ids=["empty", "cut", "plain", "zlib", "corrupt", "wrong checksum", "trailing", "two members"],
+)
+def test_what_is_not_gzip(body: bytes, problem: str) -> None:
+    with pytest.raises(InvalidField, match=f"body: {problem}"):
+        request(body).get_data()
+
+
+def bomb(megabytes: int) -> bytes:
+    """A gzip stream of zeros: one flushed block of a megabyte, again and again."""
+    deflater = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
+    head = deflater.compress(bytes(2**20)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    block = deflater.compress(bytes(2**20)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    return head + block * (megabytes - 1)
+
+
+def test_a_bomb_costs_little() -> None:
+    body = bomb(900)
+    assert len(zlib.decompressobj(wbits=31).decompress(body)) == 900 * 2**20, "it would inflate"
+    assert len(body) < LIMIT, "Nginx lets it pass"
+    sent = request(body)
+    tracemalloc.start()
+    started = time.perf_counter()
+    with pytest.raises(TooLarge):
+        sent.get_data()
+    seconds = time.perf_counter() - started
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * LIMIT
+    assert seconds < 1
+
+
+@pytest.mark.parametrize("path", ["/v1/models/a%2Fb:predict", "/V1/x"])
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (NoSuchModel("Servable not found"), 404, "Servable not found"),
+        (Overloaded("busy"), 503, "busy"),
+        (NotFound(), 400, "Malformed request: POST {path}"),
+        (MethodNotAllowed(["GET"]), 400, "Malformed request: POST {path}"),
+        (RequestEntityTooLarge(), 413, "body: larger than the limit"),
+        (UnsupportedMediaType("only gzip"), 415, "only gzip"),
+        (ZeroDivisionError("secret"), 500, "the service failed; the request's id finds the reason in its log"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_under_v1_have_tf_serving_s_form(path: str, error: Exception, status: int, text: str) -> None:
+    answer = error_response(error, request(b"", path=path))
+    assert (answer.status_code, answer.mimetype) == (status, "application/json")
+    assert json.loads(answer.data) == {"error": text.format(path=path)}
+    assert answer.headers.get("Retry-After") == ("1" if status == 503 else None)
+    assert "Allow" not in answer.headers
+
+
+def test_errors_elsewhere_are_problems() -> None:
+    for path in ("/v1", "/v2/models", "/x/v1/"):
+        answer = error_response(NotFound("no"), request(b"", path=path))
+        assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+
+
+def test_the_path_as_it_was_sent() -> None:
+    environ: dict[str, Any] = {"PATH_INFO": "/a/b c", "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
+    assert Request(environ).raw_path == "/a/b%20c"
+    assert Request({**environ, "REQUEST_URI": "/a%2Fb%20c?d=%2F"}).raw_path == "/a%2Fb%20c"
