@@ -7,7 +7,7 @@ import io
 import json
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,12 @@ from conftest import RunningStack
 from support import SHARED_DATA, Process, fetch, free_port, python_module
 from wsgiapp import settings
 from wsgiapp.app import Application, create_app
+from wsgiapp.backend import Target
+from wsgiapp.controlplane import ControlPlane
+from wsgiapp.dataplane import DataPlane
+from wsgiapp.protos import ClassificationResult, Input, ModelVersionStatus, RegressionResult
 from wsgiapp.render import find_nginx
+from wsgiapp.views import Planes
 
 HALF_PLUS_TWO = SHARED_DATA / "tfserving/half_plus_two"
 MODEL = "saved_model_half_plus_two_2_versions"
@@ -284,6 +289,102 @@ def test_a_model_server_that_is_away(tmp_path: Path) -> None:
     assert (status, error) == (503, "the model server cannot be reached now")
     assert client.get("/v1/models/tiny").headers["Retry-After"] == "1"
     app.close()
+
+
+class Scores:
+    """A model server that scores each example by its number of features, and remembers how it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Target, float]] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def _ask(self, call: str, target: Target, deadline: float) -> None:
+        self.asked.append((call, target, deadline - time.monotonic()))
+        self.meanwhile()
+
+    def classify(self, target: Target, examples: Input, deadline: float) -> tuple[ClassificationResult, int]:
+        self._ask("classify", target, deadline)
+        result = ClassificationResult()
+        for example in examples.example_list.examples:
+            result.classifications.add().classes.add(label="n", score=len(example.features.feature))
+        return result, 3
+
+    def regress(self, target: Target, examples: Input, deadline: float) -> tuple[RegressionResult, int]:
+        self._ask("regress", target, deadline)
+        context = examples.example_list_with_context.context.features.feature["bias"].float_list.value
+        result = RegressionResult()
+        for example in examples.example_list_with_context.examples:
+            result.regressions.add(value=len(example.features.feature) + sum(context))
+        return result, 3
+
+    def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]:
+        self._ask("status", target, deadline)
+        status = ModelVersionStatus(version=7, state=ModelVersionStatus.END)
+        status.status.error_code, status.status.error_message = 3, "no such file"
+        return [status, ModelVersionStatus(version=6, state=ModelVersionStatus.AVAILABLE)]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> tuple[Scores, Client]:
+    (tmp_path / "wsgiapp.toml").write_text("""
+        [models.quick]
+        pipeline = "segmented_text"
+        deadline_seconds = 2
+        [models.slow]
+        pipeline = "segmented_text"
+        deadline_seconds = 7
+        [limits]
+        inflight = 2
+        """)
+    configured = settings.load({"WSGIAPP_CONF": str(tmp_path), "WSGIAPP_HOME": str(tmp_path)})
+    backend: Any = Scores()
+    planes = Planes(DataPlane(configured, backend), ControlPlane(backend, tmp_path / "models.config"))
+    return backend, Client(Application(configured, planes))
+
+
+def test_classify_and_regress(scores: tuple[Scores, Client]) -> None:
+    backend, client = scores
+    body = {"signature_name": "s", "examples": [{"a": 1, "b": 2.5}, {"c": ["d"]}]}
+    answer = client.post("/v1/models/quick/versions/3:classify", json=body)
+    assert answer.data == b'{\n    "results": [[["n", 2.0]], [["n", 1.0]]\n    ]\n}'
+    answer = client.post("/v1/models/any/labels/l:Regress", json={"context": {"bias": 0.5}, "examples": [{"a": 1}, {}]})
+    assert answer.data == b'{\n    "results": [1.5, 0.5]\n}'
+    assert [(call, target) for call, target, _ in backend.asked] == [
+        ("classify", Target("quick", "s", 3, "")),
+        ("regress", Target("any", "", None, "l")),
+    ]
+
+
+def test_a_model_has_its_own_deadline_or_the_longest_one(scores: tuple[Scores, Client]) -> None:
+    backend, client = scores
+    for name in ("quick", "slow", "unknown"):
+        client.get(f"/v1/models/{name}")
+    assert [round(seconds) for _, _, seconds in backend.asked] == [2, 7, 7]
+
+
+def test_a_version_that_did_not_load_says_why(scores: tuple[Scores, Client]) -> None:
+    answer = scores[1].get("/v1/models/quick")
+    assert json.loads(answer.data)["model_version_status"] == [
+        {"version": "7", "state": "END", "status": {"error_code": "INVALID_ARGUMENT", "error_message": "no such file"}},
+        {"version": "6", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}},
+    ]
+
+
+def test_calls_in_flight_are_limited_together(scores: tuple[Scores, Client]) -> None:
+    """The model server asks the application itself while a call is in flight."""
+    backend, client = scores
+    answers: list[Any] = []
+    backend.meanwhile = lambda: answers.append(client.get("/v1/models/quick"))
+    assert client.get("/v1/models/quick").status_code == 200
+    innermost = answers[0]
+    assert (innermost.status_code, innermost.headers["Retry-After"]) == (503, "1")
+    assert json.loads(innermost.data) == {"error": "2 predictions are in flight; try again in a moment"}
+    assert [answer.status_code for answer in answers[1:]] == [200]
+    backend.meanwhile = lambda: None
+    assert client.get("/v1/models/quick").status_code == 200
 
 
 needs_nginx = pytest.mark.skipif(find_nginx(settings.load({})) is None, reason="Nginx is not installed")
