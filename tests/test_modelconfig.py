@@ -29,6 +29,11 @@ def test_policies(tmp_path: Path) -> None:
     assert (specific.latest, specific.specific) == (0, {2, 4})
 
 
+def test_the_deprecated_field_for_the_platform(tmp_path: Path) -> None:
+    text = 'model_config_list { config { name: "m" base_path: "/m" model_type: TENSORFLOW } }'
+    assert parse(tmp_path, text) == {"m": ModelConfig("m", Path("/m"))}
+
+
 def test_labels(tmp_path: Path) -> None:
     labels = "version_labels { key: 'stable' value: 1 } version_labels { key: 'canary' value: 2 }"
     assert one(tmp_path, labels).labels == {"stable": 1, "canary": 2}
@@ -41,7 +46,24 @@ def test_labels(tmp_path: Path) -> None:
         ("improperly formatted file", "Error parsing text-format tensorflow.serving.ModelServerConfig"),
         ('model_config_list { config { base_path: "/m" } }', "has no name"),
         ('model_config_list { config { name: "m" base_path: "m" model_platform: "tensorflow" } }', "not an absolute"),
-        ('model_config_list { config { name: "m" base_path: "/m" } }', "model_platform '' is not 'tensorflow'"),
+        ('model_config_list { config { name: "m" base_path: "s3://b/m" model_platform: "tensorflow" } }', "is a URI"),
+        (
+            'model_config_list { config { name: "m" base_path: "/m" } }',
+            "setting neither .* nor .*model_platform",
+        ),
+        (
+            'model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow" model_type: OTHER } }',
+            "Illegal setting both",
+        ),
+        (
+            'model_config_list { config { name: "m" base_path: "/m" model_platform: "caffe" } }',
+            "model_platform 'caffe' is not 'tensorflow'",
+        ),
+        (
+            'model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow" '
+            "model_version_policy { specific {} } } }",
+            "specific lists no versions",
+        ),
         (
             "model_config_list {" + 2 * 'config { name: "m" base_path: "/m" model_platform: "tensorflow" }' + "}",
             "twice",

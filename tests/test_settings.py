@@ -66,6 +66,7 @@ def test_a_model_s_table(tmp_path: Path) -> None:
         ('[container]\ngpu = "0,1"', 'container.gpu = "0,1": not one GPU'),
         ('[container]\nimage = "--privileged"', 'container.image = "--privileged": not an image'),
         ('[container]\narguments = "--env=\'"', 'container.arguments = "--env=\'": No closing quotation'),
+        ('[backend]\nmetrics_path = "metrics"', 'backend.metrics_path = "metrics": not a path like /metrics'),
         ("[models.v1]\npipeline = 'p'", "models.v1: not a name"),
         ("[models.'a/b']\npipeline = 'p'", "models.a/b: not a name"),
         ("[models.a]", "models.a.pipeline: missing"),
@@ -98,11 +99,18 @@ def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, value: str, me
     assert message in str(caught.value)
 
 
-def test_no_file_and_no_model(tmp_path: Path) -> None:
+def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="WSGIAPP_CONF"):
         settings.load({"WSGIAPP_CONF": str(tmp_path / "nowhere")})
-    with pytest.raises(SettingsError, match="models: none is configured"):
-        load(tmp_path, "")
+
+
+def test_no_model(tmp_path: Path) -> None:
+    """Only TF Serving's routes are served then."""
+    loaded = load(
+        tmp_path, "", WSGIAPP_BACKEND_ADDRESS="unix:/run/grpc.sock", WSGIAPP_BACKEND_METRICS_PATH="/metrics/x"
+    )
+    assert (loaded.models, loaded.default_model) == ({}, "")
+    assert (loaded.backend.address, loaded.backend.metrics_path) == ("unix:/run/grpc.sock", "/metrics/x")
 
 
 def test_the_shipped_file_is_right() -> None:

@@ -16,7 +16,7 @@ from wsgiapp.dataplane import DataPlane
 from wsgiapp.http import Request, error_response
 from wsgiapp.middleware import WSGIApplication, answer_request_id, log_access
 from wsgiapp.settings import Settings
-from wsgiapp.views import Planes, config, health, models, predict, tfserving
+from wsgiapp.views import Planes, config, health, models, monitoring, predict, tfserving
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +28,12 @@ class Rest(BaseConverter):
     part_isolating = False
 
 
-def url_map(default_model: str) -> Map:
+def url_map(settings: Settings) -> Map:
     """All that is served. An endpoint is a view; it is called with the request and the planes."""
+    default_model, metrics_path = settings.default_model, settings.backend.metrics_path
     return Map(
         [
+            *([Rule(metrics_path, endpoint=monitoring.metrics, methods=["GET"])] if metrics_path else []),
             Rule("/", endpoint=models.index, methods=["GET"]),
             Rule("/healthz", endpoint=health.healthz, methods=["GET"]),
             Rule("/readyz", endpoint=health.readyz, methods=["GET"]),
@@ -57,7 +59,7 @@ class Application:
 
     def __init__(self, settings: Settings, planes: Planes) -> None:
         self.planes = planes
-        self._urls = url_map(settings.default_model).bind("")  # the host's name plays no part
+        self._urls = url_map(settings).bind("")  # the host's name plays no part
         self._max_body = settings.limits.body_bytes
         #: What middleware wraps, so that the application object itself stays within reach.
         self.wsgi_app: WSGIApplication = self._respond

@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 from gevent.hub import Hub, get_hub
 from gevent.threadpool import ThreadPool
-from google.protobuf import empty_pb2
+from google.protobuf import empty_pb2, wrappers_pb2
 
 from wsgiapp import errors
 from wsgiapp.codec import decode_tensor, encode_tensor
@@ -109,7 +109,7 @@ CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.Sta
 
 
 class ModelServer:
-    """A client of PredictionService and ModelService at `address` (host:port).
+    """A client of PredictionService and ModelService at `address` (host:port, or unix:/path).
 
     `max_calls` are in flight at the same time, on as many threads at most; further ones wait.
     """
@@ -141,6 +141,11 @@ class ModelServer:
             f"/{MODEL_MANAGEMENT}/GetConfig",
             request_serializer=empty_pb2.Empty.SerializeToString,
             response_deserializer=ModelServerConfig.FromString,
+        )
+        self._get_metrics = self._channel.unary_unary(
+            f"/{MODEL_MANAGEMENT}/GetMetrics",
+            request_serializer=empty_pb2.Empty.SerializeToString,
+            response_deserializer=wrappers_pb2.BytesValue.FromString,
         )
         self._max_calls = max_calls
         self._pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
@@ -191,6 +196,10 @@ class ModelServer:
     def config(self, deadline: float) -> ModelServerConfig:
         """The configuration in force. Raises `Unimplemented` where the model server is TF Serving itself."""
         return self._call(self._get_config, empty_pb2.Empty(), deadline)
+
+    def metrics(self, deadline: float) -> bytes:
+        """The model server's counters in Prometheus's text format. Raises `Unimplemented` where it is TF Serving."""
+        return self._call(self._get_metrics, empty_pb2.Empty(), deadline).value
 
     def reload(self, config: ModelServerConfig, deadline: float) -> None:
         """Put a configuration in force instead of the present one. Raises one of `errors.RequestError`."""

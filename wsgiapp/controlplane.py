@@ -56,6 +56,8 @@ class Backend(Protocol):
 
     def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]: ...
 
+    def metrics(self, deadline: float) -> bytes: ...
+
 
 class ControlPlane:
     """Tells what is loaded, and changes it.
@@ -94,6 +96,10 @@ class ControlPlane:
             ModelOverview(each.name, each.base_path, self._versions(each.name), dict(each.version_labels))
             for each in self.config().model_config_list.config
         ]
+
+    def metrics(self) -> bytes:
+        """The built-in model server's counters in Prometheus's text format."""
+        return self._backend.metrics(_in(CALL_SECONDS))
 
     def check(self) -> list[Finding]:
         """What is wrong with `models.config`; it need not be in force, nor the model server be there."""

@@ -108,6 +108,8 @@ class DataPlane:
         """The answer of `model` to `payload`; raises one of `errors.RequestError`."""
         route = self._routes.get(model)
         if route is None:
+            if not self._routes:
+                raise NotFound("no model is configured for this route; add a [models.NAME] table, or use /v1/models/")
             raise NotFound(f"model {model!r} is not configured; there are {', '.join(self._routes)}")
         target = route.choose(choice)
         with self._in_flight(model) as deadline:

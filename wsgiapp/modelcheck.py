@@ -95,13 +95,14 @@ def _labels(model: ModelConfig, found: Mapping[int, Path], wanted: set[int]) -> 
 def _version(directory: Path) -> Iterator[tuple[bool, str]]:
     """What is wrong with a version directory: (whether it cannot be loaded, the words)."""
     files = storage.fingerprint(directory)
-    age = time.time() - max((changed for _, _, changed in files), default=0) / 1e9
+    age = time.time() - max((changed for _, _, changed, _ in files), default=0) / 1e9
     if age < SETTLED_SECONDS:
         yield False, f"a file changed {max(age, 0.0):.0f} s ago; still being copied?"
-    names = {name for name, _, _ in files}
-    if savedmodel.BINARY not in names:
-        if "model.tflite" not in names:
-            yield True, f"it has no {savedmodel.BINARY}; copied half?"
+    names = {name for name, *_ in files}
+    if not storage.has_model(directory):
+        yield True, f"it has no {savedmodel.BINARY}; copied half?"
+        return
+    if names.isdisjoint({savedmodel.BINARY, savedmodel.TEXT}):
         return
     try:
         savedmodel.signatures(directory)

@@ -98,7 +98,8 @@ add_model_service = model_service_pb2_grpc.add_ModelServiceServicer_to_server
 add_prediction_service = prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server
 
 # A service of the built-in model server besides TF Serving's: GetConfig (google.protobuf.Empty -> ModelServerConfig)
-# answers the configuration in force, which TF Serving keeps to itself.
+# answers the configuration in force, which TF Serving keeps to itself, and GetMetrics (google.protobuf.Empty ->
+# google.protobuf.BytesValue) its counters in Prometheus's text format.
 MODEL_MANAGEMENT = "wsgiapp.ModelManagement"
 
 __all__ = [

@@ -64,7 +64,7 @@ def find_nginx(settings: Settings) -> str | None:
 
 def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
     http, limits = settings.http, settings.limits
-    longest_deadline = max(model.deadline_seconds for model in settings.models.values())
+    longest_deadline = max((model.deadline_seconds for model in settings.models.values()), default=0.0)
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     values = {
         "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",

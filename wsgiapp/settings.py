@@ -121,6 +121,9 @@ class Backend:
     message_bytes: int = setting(
         64 * 2**20, "bytes of one gRPC message; gRPC's own 4 MB are less than one 1024x1024 picture", least=2**20
     )
+    metrics_path: str = setting(
+        "", "path at which the built-in model server's own counters are served, in Prometheus's format; empty: nowhere"
+    )
 
     @property
     def socket_path(self) -> Path | None:
@@ -248,7 +251,8 @@ class Settings:
 
     @property
     def default_model(self) -> str:
-        return self.app.default_model or next(iter(self.models))
+        """The model of `/predict`; empty where no model is configured, and only TF Serving's routes answer."""
+        return self.app.default_model or next(iter(self.models), "")
 
     @property
     def workers(self) -> int:
@@ -341,15 +345,15 @@ def _models(tables: Any) -> dict[str, Model]:
 
 
 def _checked(settings: Settings) -> Settings:
-    if not settings.models:
-        raise SettingsError("models: none is configured; add a [models.NAME] table")
-    if settings.default_model not in settings.models:
+    if settings.default_model and settings.default_model not in settings.models:
         known = ", ".join(settings.models)
         raise SettingsError(f'app.default_model = "{settings.default_model}": not a configured model ({known})')
     _require_choice("app.backend", settings.app.backend, BACKENDS)
     _require_choice("log.level", settings.log.level, ("debug", "info", "warning", "error"))
     _require_address(settings.backend)
     _require_container(settings.container)
+    if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)*", settings.backend.metrics_path):
+        raise SettingsError(f'backend.metrics_path = "{settings.backend.metrics_path}": not a path like /metrics')
     return settings
 
 

@@ -24,8 +24,16 @@ def main(argv: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m wsgiapp.worker", description="one gateway worker")
     parser.add_argument("--listen", metavar="HOST:PORT", help="bind this address instead of using descriptor 0")
+    parser.add_argument(
+        "--parent-pipe",
+        type=int,
+        metavar="FD",
+        help="drain when the other end of this pipe is closed: its holder ended",
+    )
     options = parser.parse_args(argv)
     try:
+        if options.parent_pipe is not None:
+            _end_with_parent(options.parent_pipe)
         configured = settings.load()
         logs.configure(configured.log.level)
         from wsgiapp.server import serve
@@ -40,6 +48,18 @@ def main(argv: list[str] | None = None) -> int:
         print(f"wsgiapp: {exc}", file=sys.stderr)
         return 1
     return 0
+
+
+def _end_with_parent(pipe: int) -> None:
+    import os
+    import signal
+    import threading  # native ones, see above
+
+    def watch() -> None:
+        os.read(pipe, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

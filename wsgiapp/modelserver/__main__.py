@@ -1,29 +1,36 @@
-"""`python -m wsgiapp.modelserver`."""
+"""`python -m wsgiapp.modelserver`, and the command `tensorflow_model_server`."""
 
 import logging
+import os
 import sys
 
 from wsgiapp import modelconfig
 from wsgiapp.errors import WsgiappError
 from wsgiapp.modelserver import flags
+from wsgiapp.modelserver.signals import StopSignals
 
 
 def main() -> int:
     """Run the model server; the exit status."""
-    parsed = flags.parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    parsed = flags.parse()
+    signals = StopSignals()
     try:
         if parsed.model_config_file:
             config = modelconfig.read(parsed.model_config_file)
         else:
             config = modelconfig.single_model(parsed.model_name, parsed.model_base_path)
-        models = modelconfig.models_of(config, where=str(parsed.model_config_file))
+        modelconfig.models_of(config, where=str(parsed.model_config_file or "the command line"))
         from wsgiapp.modelserver.server import serve  # only now: it imports TensorFlow, which takes seconds
 
-        serve(parsed, models)
+        signals.drain_first()
+        ended = serve(parsed, config, signals.stop)
     except (WsgiappError, RuntimeError) as exc:
         print(f"model server: {exc}", file=sys.stderr)
         return 1
+    if not ended:
+        logging.warning("a call or a load did not end in time and is left behind")
+        os._exit(0)  # Python would wait for its thread
     return 0
 
 

@@ -1,8 +1,14 @@
 """What a call to the model server, or the load of a version, can end with."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import grpc
 
 from wsgiapp.errors import WsgiappError
+
+log = logging.getLogger(__name__)
 
 
 class ServingError(WsgiappError):
@@ -19,3 +25,15 @@ class ServingError(WsgiappError):
 def invalid_argument(message: str) -> ServingError:
     """The error of a request that no retry can help."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+@contextmanager
+def aborting(context: grpc.ServicerContext) -> Iterator[None]:
+    """End the call with the status of a `ServingError`; with INTERNAL, and a trace in the log, for anything else."""
+    try:
+        yield
+    except ServingError as exc:
+        context.abort(exc.code, str(exc))
+    except Exception as exc:
+        log.exception("a call failed")
+        context.abort(grpc.StatusCode.INTERNAL, f"the model server failed ({type(exc).__name__}); its log says why")

@@ -1,10 +1,45 @@
-"""The command line: TF Serving's names and defaults, those that are supported."""
+"""The command line: TF Serving's names and defaults, and a few flags of the built-in server's own."""
 
 import argparse
+import difflib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
+
+from wsgiapp import __version__
+
+log = logging.getLogger(__name__)
+
+# TF Serving's flags that have no meaning here: they tune what TensorFlow in Python does not have, or does anyway.
+IGNORED = (
+    "enable_grpc_healthcheck_service",  # always there
+    "enable_model_warmup",
+    "enable_per_model_batching_parameters",
+    "enable_profiler",
+    "experimental_enable_static_metadata",
+    "flush_filesystem_caches",
+    "mixed_precision",
+    "num_request_iterations_for_warmup",
+    "num_tflite_interpreters_per_pool",
+    "num_tflite_pools",
+    "per_process_gpu_memory_fraction",
+    "platform_config_file",
+    "remove_unused_fields_from_bundle_metagraph",
+    "response_compression_level",
+    "rest_api_enable_cors_support",
+    "rest_api_num_threads",  # the worker needs no threads
+    "saved_model_tags",
+    "skip_initialize_tpu",
+    "tensorflow_session_config_file",
+    "thread_pool_factory_config_file",
+    "use_saved_model",
+    "xla_cpu_compilation_enabled",
+    "xla_gpu_compilation_enabled",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +48,23 @@ class Flags:
 
     host: str
     port: int
+    grpc_socket_path: str
+    grpc_channel_arguments: tuple[tuple[str, int | str], ...]
+    grpc_max_threads: int
+    ssl_config_file: Path | None
+    rest_api_port: int
+    rest_api_timeout_in_ms: int
+    monitoring_config_file: Path | None
     model_name: str
     model_base_path: str
     model_config_file: Path | None
+    model_config_file_poll_wait_seconds: float
     file_system_poll_wait_seconds: float
+    allow_version_labels_for_unavailable_models: bool
+    max_num_load_retries: int
     load_retry_interval_micros: int
-    grpc_max_threads: int
+    num_load_threads: int
+    num_unload_threads: int
     enable_serialization_as_tensor_content: bool
     enable_signature_method_name_check: bool
     enable_batching: bool
@@ -27,32 +73,142 @@ class Flags:
     tensorflow_session_parallelism: int
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
+    first_load_seconds: float
     drain_seconds: float
 
 
 def parse(argv: Sequence[str] | None = None) -> Flags:
     """The flags of a command line; prints what is wrong and exits with 2 where it cannot be understood."""
-    parser = argparse.ArgumentParser(prog="python -m wsgiapp.modelserver", description=__doc__, allow_abbrev=False)
-    add = parser.add_argument
-    switch = partial(_add_switch, parser)
-    add("--host", default="0.0.0.0", help="address to listen on")
-    add("--port", type=int, default=8500, help="TCP port of gRPC")
-    add("--model_name", default="default", help="name of the one model, where there is no model_config_file")
+    parser = _Parser(prog="tensorflow_model_server", description=__doc__, allow_abbrev=False)
+    _add_grpc(parser)
+    _add_rest(parser)
+    _add_models(parser)
+    _add_loading(parser)
+    _add_tensorflow(parser)
+    ignored = parser.add_argument_group("accepted and ignored")
+    for name in IGNORED:
+        ignored.add_argument(f"--{name}", nargs="?", const="true", help=argparse.SUPPRESS)
+    values = vars(parser.parse_args(argv))
+    for name in IGNORED:
+        if (value := values.pop(name)) is not None:
+            log.warning("--%s=%s is ignored: the built-in model server has nothing to set by it", name, value)
+    if values.pop("use_alts_credentials"):
+        parser.error("--use_alts_credentials is not supported; --ssl_config_file sets up TLS")
+    flags = Flags(**values)
+    if not flags.model_config_file and not flags.model_base_path:
+        parser.error("one of --model_config_file and --model_base_path is needed")
+    if not flags.port and not flags.grpc_socket_path:
+        parser.error("--port=0 leaves no way to gRPC; set --grpc_socket_path, or another port")
+    if problem := _contradiction(flags):
+        parser.error(problem)
+    return flags
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the flag that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        names = [option for action in self._actions for option in action.option_strings]
+        close = [hint for each in unknown for hint in difflib.get_close_matches(each.partition("=")[0], names, n=1)]
+        super().error(f"{message}; did you mean {close[0]}?" if close else message)
+
+
+def _add_grpc(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("gRPC").add_argument
+    add("--host", default="0.0.0.0", help="address to listen on, for gRPC and REST (not a flag of TF Serving)")
+    add("--port", type=_port, default=8500, help="TCP port; 0: none, see --grpc_socket_path (default: %(default)s)")
+    add("--grpc_socket_path", default="", help="UNIX socket to listen on, besides the port")
+    add(
+        "--grpc_channel_arguments",
+        type=_channel_arguments,
+        default=(),
+        metavar="KEY=VALUE,...",
+        help="options of gRPC's server, e.g. grpc.max_connection_age_ms=2000",
+    )
+    add(
+        "--grpc_max_threads",
+        type=_whole,
+        default=16,
+        help="calls answered at the same time; the others wait (default: %(default)s)",
+    )
+    add("--ssl_config_file", type=Path, default=None, help="SSLConfig in text format, with the keys in it: TLS")
+    add("--use_alts_credentials", type=_boolean, nargs="?", const=True, default=False, help=argparse.SUPPRESS)
+
+
+def _add_rest(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("REST").add_argument
+    add("--rest_api_port", type=_port, default=0, help="TCP port of the REST API; 0: none (default: %(default)s)")
+    add(
+        "--rest_api_timeout_in_ms",
+        type=_whole,
+        default=30_000,
+        help="milliseconds for a REST call (default: %(default)s)",
+    )
+    add("--monitoring_config_file", type=Path, default=None, help="MonitoringConfig in text format: metrics over REST")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("models").add_argument
+    add("--model_name", default="default", help="name of the one model, where there is no --model_config_file")
     add("--model_base_path", default="", help="folder of that model's version directories")
     add("--model_config_file", type=Path, default=None, help="ModelServerConfig in text format")
+    add(
+        "--model_config_file_poll_wait_seconds",
+        type=float,
+        default=0.0,
+        help="seconds between two looks whether that file has changed; 0: it is read once (default: %(default)s)",
+    )
     add(
         "--file_system_poll_wait_seconds",
         type=float,
         default=1.0,
-        help="seconds between two looks for new versions; 0 looks once",
+        help="seconds between two looks for new versions; 0 looks once (default: %(default)s)",
+    )
+    add(
+        "--allow_version_labels_for_unavailable_models",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=False,
+        help="a new label may point at a version that is not AVAILABLE",
+    )
+
+
+def _add_loading(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("loading").add_argument
+    add(
+        "--max_num_load_retries",
+        type=_whole,
+        default=5,
+        help="times that a version which cannot be loaded is tried again while its files stay (default: %(default)s)",
     )
     add(
         "--load_retry_interval_micros",
         type=int,
         default=60_000_000,
-        help="longest pause before a version that failed is tried again unchanged",
+        help="longest pause before it is tried again; the first ones are shorter (default: %(default)s)",
     )
-    add("--grpc_max_threads", type=int, default=16, help="calls answered at the same time; the others wait")
+    add("--num_load_threads", type=_whole, default=0, help="versions loaded at the same time; 0: four (default: 0)")
+    add("--num_unload_threads", type=_whole, default=0, help="versions closed at the same time; 0: four (default: 0)")
+    add(
+        "--first_load_seconds",
+        type=float,
+        default=60.0,
+        help="the ports are opened when each model has loaded or failed, but not later than after these "
+        "(not a flag of TF Serving; default: %(default)s)",
+    )
+    add(
+        "--drain_seconds",
+        type=float,
+        default=20.0,
+        help="seconds that calls in flight get at SIGTERM (not a flag of TF Serving; default: %(default)s)",
+    )
+
+
+def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("TensorFlow")
+    add, switch = group.add_argument, partial(_add_switch, group)
     switch(
         "--enable_serialization_as_tensor_content",
         "answer numbers in tensor_content, which is faster, instead of float_val and the like",
@@ -66,13 +222,12 @@ def parse(argv: Sequence[str] | None = None) -> Flags:
     add("--tensorflow_session_parallelism", type=int, default=0, help="sets the next two, where neither is set")
     add("--tensorflow_intra_op_parallelism", type=int, default=0, help="threads inside one operation; 0: the cores")
     add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at the same time; 0: the cores")
-    add("--drain_seconds", type=float, default=20.0, help="seconds that calls in flight get at SIGTERM")
-    flags = Flags(**vars(parser.parse_args(argv)))
-    if not flags.model_config_file and not flags.model_base_path:
-        parser.error("one of --model_config_file and --model_base_path is needed")
-    if problem := _contradiction(flags):
-        parser.error(problem)
-    return flags
+    add("--version", action="version", version=_versions(), help="print the version and exit")
+
+
+def _versions() -> str:
+    """In TF Serving's form, which scripts look for."""
+    return f"TensorFlow ModelServer: {__version__} (wsgiapp)\nTensorFlow Library: {metadata.version('tensorflow')}"
 
 
 def _contradiction(flags: Flags) -> str:
@@ -92,12 +247,36 @@ def _contradiction(flags: Flags) -> str:
     return ""
 
 
-def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+def _add_switch(group: argparse._ArgumentGroup, name: str, text: str) -> None:
     """A flag that is off by default; `--name`, `--name=true` and `--name=1` turn it on."""
-    parser.add_argument(name, type=_boolean, nargs="?", const=True, default=False, help=text)
+    group.add_argument(name, type=_boolean, nargs="?", const=True, default=False, help=text)
 
 
 def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false", "1", "0"):
         raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
     return text.lower() in ("true", "1")
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+    return int(text)
+
+
+def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
+    """`k=v,k=v`; as in TF Serving, a value that is a whole number is passed as one."""
+    arguments: list[tuple[str, int | str]] = []
+    for each in filter(None, text.split(",")):
+        key, equals, value = each.partition("=")
+        if not key or not equals:
+            raise argparse.ArgumentTypeError(f"{each!r} is not KEY=VALUE")
+        is_number = value.removeprefix("-").isdecimal() and value.isascii()
+        arguments.append((key, int(value) if is_number else value))
+    return tuple(arguments)

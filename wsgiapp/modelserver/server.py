@@ -1,51 +1,82 @@
-"""The model server's process: models -> gRPC -> drain."""
+"""The model server's process: models -> gRPC -> REST -> drain."""
 
 import logging
-import signal
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import grpc
 
-from wsgiapp.modelconfig import ModelConfig
+from wsgiapp.modelserver import credentials, management, textconfigs
 from wsgiapp.modelserver.batching import BatchScheduler
 from wsgiapp.modelserver.batching_parameters import read_parameters
+from wsgiapp.modelserver.config_file import ConfigFile
 from wsgiapp.modelserver.flags import Flags
+from wsgiapp.modelserver.health import Health
 from wsgiapp.modelserver.loading import LoadOptions, load
-from wsgiapp.modelserver.manager import Manager
+from wsgiapp.modelserver.manager import Lifecycle, Manager
+from wsgiapp.modelserver.model_service import ModelService
+from wsgiapp.modelserver.monitoring import CountingInterceptor, Metrics
+from wsgiapp.modelserver.reloads import Reloads
+from wsgiapp.modelserver.rest import RestWorker
 from wsgiapp.modelserver.servable import InferenceOptions
-from wsgiapp.modelserver.services import ModelService, PredictionService
-from wsgiapp.protos import add_model_service, add_prediction_service
+from wsgiapp.modelserver.services import PredictionService
+from wsgiapp.modelserver.threads import Patience, remaining
+from wsgiapp.modelserver.versions import Retries
+from wsgiapp.protos import ModelServerConfig, add_model_service, add_prediction_service
 
 log = logging.getLogger(__name__)
 
+DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
+DEFAULT_THREADS = 4  # that load, or close, where TF Serving would do one after the other
+CLOSE_SECONDS = 2.0  # for closing what is loaded, when the drain took all of its time
 
-def serve(flags: Flags, models: Mapping[str, ModelConfig]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return.
 
-    The port is opened after the first load, as TF Serving does, so that a client that gets through gets answers.
-    Raises `RuntimeError` for a port that is taken.
+def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> bool:
+    """Serve until `stop` is set, then drain; whether nothing was left behind (a load, or a call, that hangs).
+
+    The ports are opened when the first attempt to load each model has ended, as TF Serving does, so that a client that
+    gets through gets answers. Unlike there, a model that failed stops nothing, and one that takes longer than
+    `first_load_seconds` does not keep the others waiting: the health service tells who is there.
+
+    Raises `ServingError` for a configuration that cannot be in force, `SettingsError` for a file that does not parse,
+    `RuntimeError` for a port that is taken.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    options = _load_options(flags)
-    manager = Manager(
-        models,
-        partial(load, options=options),
-        poll_seconds=flags.file_system_poll_wait_seconds,
-        longest_retry_seconds=flags.load_retry_interval_micros / 1e6,
-    )
-    manager.start()
-    server = _grpc_server(flags, manager)
-    server.start()
-    log.info("serving gRPC on %s:%d", flags.host, flags.port)
-    stop.wait()
-    log.info("draining for at most %.0f s", flags.drain_seconds)
-    server.stop(flags.drain_seconds).wait()
-    manager.stop()
+    tls = credentials.read(flags.ssl_config_file) if flags.ssl_config_file else None
+    manager = Manager(partial(load, options=_load_options(flags)), _lifecycle(flags))
+    reloads = Reloads(manager, labels_ahead=flags.allow_version_labels_for_unavailable_models)
+    health, metrics = Health(manager), Metrics(manager)
+    rest = _rest_worker(flags)
+    try:
+        reloads.start(config)
+        manager.watch()
+        loaded = manager.wait_for_attempts(Patience.of(flags.first_load_seconds, lambda: not stop.is_set()))
+        if stop.is_set():
+            return manager.stop(CLOSE_SECONDS)
+        if not loaded:
+            log.warning("some models still load after %.0f s; serving the others", flags.first_load_seconds)
+        server = _grpc_server(flags, manager, reloads, health, metrics)
+        _open_ports(server, flags, tls, rest)
+        config_file = _config_file(flags, config, reloads)
+        if config_file:
+            config_file.start()
+        if rest:
+            rest.start()
+        stop.wait()
+        deadline = time.monotonic() + flags.drain_seconds
+        log.info("draining for at most %.0f s", flags.drain_seconds)
+        health.drain()
+        if config_file:
+            config_file.stop(0)
+        if rest:
+            rest.stop(remaining(deadline))
+        server.stop(remaining(deadline)).wait()
+        return manager.stop(max(CLOSE_SECONDS, remaining(deadline)))
+    finally:
+        if rest:
+            rest.stop(0)
 
 
 def _load_options(flags: Flags) -> LoadOptions:
@@ -72,16 +103,76 @@ def _inference_options(flags: Flags) -> InferenceOptions:
     )
 
 
-def _grpc_server(flags: Flags, manager: Manager) -> grpc.Server:
+def _lifecycle(flags: Flags) -> Lifecycle:
+    longest_pause = max(0.0, flags.load_retry_interval_micros / 1e6)  # a negative one: no pause
+    return Lifecycle(
+        poll_seconds=max(0.0, flags.file_system_poll_wait_seconds),
+        retries=Retries(most=flags.max_num_load_retries, longest_pause=longest_pause),
+        load_threads=flags.num_load_threads or DEFAULT_THREADS,
+        unload_threads=flags.num_unload_threads or DEFAULT_THREADS,
+    )
+
+
+def _grpc_server(flags: Flags, manager: Manager, reloads: Reloads, health: Health, metrics: Metrics) -> grpc.Server:
+    options: Mapping[str, int | str] = {
+        "grpc.max_receive_message_length": -1,  # as TF Serving: the gateway has limits, the model server none
+        "grpc.max_send_message_length": -1,
+        "grpc.so_reuseport": 0,  # a port that is taken is an error, not a share of its calls
+        **dict(flags.grpc_channel_arguments),
+    }
     server = grpc.server(
         ThreadPoolExecutor(max_workers=flags.grpc_max_threads, thread_name_prefix="call"),
-        options=[
-            ("grpc.max_receive_message_length", -1),  # as TF Serving: the gateway has limits, the model server none
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of its calls
-        ],
+        options=list(options.items()),
+        interceptors=[CountingInterceptor(metrics)],
     )
     add_prediction_service(PredictionService(manager, _inference_options(flags)), server)
-    add_model_service(ModelService(manager), server)
-    server.add_insecure_port(f"{flags.host}:{flags.port}")
+    add_model_service(ModelService(manager, reloads), server)
+    health.add_to(server)
+    server.add_generic_rpc_handlers((management.handler(reloads, metrics),))
     return server
+
+
+def _open_ports(server: grpc.Server, flags: Flags, tls: grpc.ServerCredentials | None, rest: RestWorker | None) -> None:
+    """Listen wherever the flags say, and say so in TF Serving's words."""
+    addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
+    if flags.grpc_socket_path:
+        addresses.append(f"unix:{flags.grpc_socket_path}")
+    for address in addresses:
+        if tls is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, tls)
+    if rest:
+        server.add_insecure_port(rest.backend_address)
+    server.start()
+    for address in addresses:
+        place = address.removeprefix("unix:")
+        log.info("Running gRPC ModelServer at %s%s ...", "UNIX socket " if place != address else "", place)
+        log.info("serving gRPC on %s", address)
+
+
+def _config_file(flags: Flags, config: ModelServerConfig, reloads: Reloads) -> ConfigFile | None:
+    seconds = flags.model_config_file_poll_wait_seconds
+    if not flags.model_config_file or seconds <= 0:
+        return None
+    return ConfigFile(flags.model_config_file, config, reloads, seconds)
+
+
+def _rest_worker(flags: Flags) -> RestWorker | None:
+    metrics_path = _metrics_path(flags)
+    if not flags.rest_api_port:
+        return None
+    if flags.rest_api_port == flags.port:
+        log.error("--rest_api_port cannot be same as --port. Please use a different port for HTTP/REST API.")
+        return None
+    return RestWorker(flags.host, flags.rest_api_port, drain_seconds=flags.drain_seconds, metrics_path=metrics_path)
+
+
+def _metrics_path(flags: Flags) -> str:
+    """Where metrics are served, or nothing."""
+    if not flags.monitoring_config_file:
+        return ""
+    prometheus = textconfigs.read("MonitoringConfig", flags.monitoring_config_file).prometheus_config
+    if not prometheus.enable:
+        return ""
+    return prometheus.path or DEFAULT_METRICS_PATH

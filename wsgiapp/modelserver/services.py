@@ -1,13 +1,12 @@
 """PredictionService: lease the version that a request asks for, answer, say which version it was."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
 
 from wsgiapp.modelserver.classify import classify
-from wsgiapp.modelserver.errors import ServingError, invalid_argument
+from wsgiapp.modelserver.errors import ServingError, aborting, invalid_argument
 from wsgiapp.modelserver.manager import Manager
 from wsgiapp.modelserver.multi_inference import multi_inference
 from wsgiapp.modelserver.predict import predict
@@ -18,9 +17,6 @@ from wsgiapp.protos import (
     ClassificationResponse,
     GetModelMetadataRequest,
     GetModelMetadataResponse,
-    GetModelStatusRequest,
-    GetModelStatusResponse,
-    ModelServiceServicer,
     ModelSpec,
     MultiInferenceRequest,
     MultiInferenceResponse,
@@ -32,21 +28,7 @@ from wsgiapp.protos import (
     SignatureDefMap,
 )
 
-log = logging.getLogger(__name__)
-
 SIGNATURE_DEF = "signature_def"
-
-
-@contextmanager
-def aborting(context: grpc.ServicerContext) -> Iterator[None]:
-    """End the call with the status of a `ServingError`; with INTERNAL, and a trace in the log, for anything else."""
-    try:
-        yield
-    except ServingError as exc:
-        context.abort(exc.code, str(exc))
-    except Exception as exc:
-        log.exception("a call failed")
-        context.abort(grpc.StatusCode.INTERNAL, f"the model server failed ({type(exc).__name__}); its log says why")
 
 
 class PredictionService(PredictionServiceServicer):
@@ -119,14 +101,3 @@ def _spec(
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     return request.model_spec
-
-
-class ModelService(ModelServiceServicer):
-    """GetModelStatus."""
-
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
-
-    def GetModelStatus(self, request: GetModelStatusRequest, context: grpc.ServicerContext) -> GetModelStatusResponse:
-        with aborting(context):
-            return GetModelStatusResponse(model_version_status=self._manager.status(request.model_spec))
