@@ -178,9 +178,21 @@ class ControlPlane:
         errors = [finding.text for finding in findings if finding.is_error]
         if errors and not force:
             raise InvalidArgument(f"not reloaded: {'; '.join(errors)}")
-        self._put_in_force(text)
+        try:
+            self._put_in_force(text)
+        except RequestError:
+            # A model that cannot be loaded is an error, but one that leaves the others, and so the rest, in force.
+            if self._is_in_force(text):
+                render.replace(self._rendered, render.models_config(self._settings, text))
+            raise
         render.replace(self._rendered, render.models_config(self._settings, text))
         return findings
+
+    def _is_in_force(self, text: str) -> bool:
+        try:
+            return self._backend.config(_in(CALL_SECONDS)) == self._parse(text)
+        except RequestError:
+            return False
 
     def _put_in_force(self, text: str) -> None:
         self._backend.reload(self._parse(text), _in(self._settings.management.seconds))

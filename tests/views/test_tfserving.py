@@ -341,7 +341,7 @@ def scores(tmp_path: Path) -> tuple[Scores, Client]:
         """)
     configured = settings.load({"WSGIAPP_CONF": str(tmp_path), "WSGIAPP_HOME": str(tmp_path)})
     backend: Any = Scores()
-    planes = Planes(DataPlane(configured, backend), ControlPlane(backend, tmp_path / "models.config"))
+    planes = Planes(DataPlane(configured, backend), ControlPlane(configured, backend))
     return backend, Client(Application(configured, planes))
 
 
