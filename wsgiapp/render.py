@@ -81,6 +81,8 @@ def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "log_backups": settings.log.backups,
         "log_max_bytes": settings.log.max_bytes,
         "logs": settings.logs,
+        # a promotion loads, moves the label, and may have to undo both
+        "management_timeout": int(3 * settings.management.seconds) + 10,
         "models": settings.home / "models",
         "nginx_connections": min(8192, open_files // 2),
         "nginx_workers": settings.nginx.workers,
