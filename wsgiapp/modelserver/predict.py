@@ -20,7 +20,8 @@ def predict(servable: Servable, request: PredictRequest, options: InferenceOptio
     values = servable.run(feeds, [signature.outputs[alias].name for alias in aliases])
     response = PredictResponse(model_spec=answered_spec(request.model_spec))
     for alias, value in zip(aliases, values, strict=True):
-        response.outputs[alias].CopyFrom(encode_output(value, alias, tensor_content=options.tensor_content))
+        tensor = encode_output(value, signature.outputs[alias].dtype, alias, tensor_content=options.tensor_content)
+        response.outputs[alias].CopyFrom(tensor)
     return response
 
 

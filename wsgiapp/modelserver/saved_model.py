@@ -55,9 +55,8 @@ class SavedModelServable:
     def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
         """As `servable.Servable.run`."""
         feed_names, fetch_names = tuple(sorted(feeds)), tuple(sorted(set(fetches)))
-        run = self._callable(feed_names, fetch_names)
         try:
-            values = run(*(feeds[name] for name in feed_names))
+            values = self._callable(feed_names, fetch_names)(*(feeds[name] for name in feed_names))
         except tf.errors.OpError as exc:
             raise ServingError(GRPC_CODES[exc.error_code], exc.message) from exc
         by_name = dict(zip(fetch_names, map(_as_array, values), strict=True))

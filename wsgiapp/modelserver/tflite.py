@@ -157,14 +157,21 @@ def _tensor_info(name: str, details: Mapping[str, Any]) -> TensorInfo:
 
 
 def _check_shape(alias: str, array: np.ndarray, info: TensorInfo) -> None:
-    """Refuse what the model was not made for: not every operation of TensorFlow Lite notices, and some read on."""
+    """Refuse what the model was not made for: not every operation of TensorFlow Lite notices, and some read on.
+
+    The text leaves dimension 0 out, which is the rows of all that share the run.
+    """
     sizes = [dim.size for dim in info.tensor_shape.dim]
-    fits = array.ndim == len(sizes) and all(
-        size in (-1, got) for size, got in zip(sizes[1:], array.shape[1:], strict=True)
-    )
-    if not fits:
-        wanted = "[" + ",".join("?" if size < 0 else str(size) for size in sizes) + "]"
-        raise invalid_argument(f"input {alias} has the shape {shape_text(array)}; the model takes {wanted}")
+    if array.ndim != len(sizes):
+        raise invalid_argument(f"input {alias} has {array.ndim} dimensions; the model takes {len(sizes)}")
+    if any(size not in (-1, got) for size, got in zip(sizes[1:], array.shape[1:], strict=True)):
+        raise invalid_argument(
+            f"input {alias} has rows of the shape {_sizes(array.shape[1:])}; the model takes {_sizes(sizes[1:])}"
+        )
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return "[" + ",".join("?" if size < 0 else str(size) for size in sizes) + "]"
 
 
 def _first_line(exc: Exception) -> str:

@@ -49,7 +49,8 @@ def warm_up(servable: Servable, path: Path, options: InferenceOptions) -> None:
         try:
             _replay(servable, record, options)
         except ServingError as exc:
-            raise ServingError(exc.code, f"warmup record {count} of {file} failed: {exc}") from exc
+            reason = " ".join(str(exc).split())  # in one line: it becomes the status of the version
+            raise ServingError(exc.code, f"warmup record {count} of {file} failed: {reason}") from exc
     log.info("%d warmup records of %s answered in %.1f s", count, file, time.monotonic() - started)
 
 

@@ -1,0 +1,164 @@
+"""Write models of many kinds: `python serving_models.py DIRECTORY`, each as DIRECTORY/<name>/1.
+
+examples   TensorFlow 1: classify and regress on tf.Example, with an asset, and signatures that break the rules
+kinds      TensorFlow 2: bfloat16 and other types, the rows of a run, a check that fails, an output that is not batched
+keras      a Keras export
+bare       TensorFlow 1 without signatures
+train      TensorFlow 1 without the tag `serve`
+lite       a SavedModel that adds 1, and beside it a model.tflite that adds 2, with two signatures
+plain      a model.tflite without signatures
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+v1 = tf.compat.v1
+saved_model = v1.saved_model
+
+
+def signature(method, inputs, outputs):
+    def described(tensors):
+        return {alias: saved_model.build_tensor_info(tensor) for alias, tensor in tensors.items()}
+
+    return saved_model.build_signature_def(described(inputs), described(outputs), f"tensorflow/serving/{method}")
+
+
+def write_graph(folder, graph_signatures, tags=("serve",), init=None):
+    """Save the graph of the current session."""
+    builder = saved_model.Builder(str(folder))
+    session = v1.get_default_session()
+    builder.add_meta_graph_and_variables(
+        session,
+        list(tags),
+        signature_def_map=graph_signatures,
+        assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
+        main_op=init,
+    )
+    builder.save()
+
+
+def write_examples(folder, vocabulary):
+    """y = x / 2 + 2 and y2 = x / 2 + 3 of the feature x; labels from an asset file."""
+    vocabulary.write_text("negative\npositive\n")
+    with tf.Graph().as_default(), v1.Session() as session:
+        serialized = v1.placeholder(tf.string, [None], name="tf_example")
+        features = {"x": tf.io.FixedLenFeature([1], tf.float32), "x2": tf.io.FixedLenFeature([1], tf.float32, [0.0])}
+        parsed = v1.parse_example(serialized, features)
+        x = tf.identity(parsed["x"], name="x")
+        half = v1.get_variable("half", initializer=0.5, use_resource=False)
+        y = tf.add(half * x, 2.0, name="y")
+        y2 = tf.add(half * x, 3.0, name="y2")
+        x2 = v1.placeholder(tf.float32, [None, 1], name="x2")
+        y3 = tf.add(half * x2, 3.0, name="y3")
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                str(vocabulary),
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+            ),
+            "?",
+        )
+        indices = tf.tile([[0, 1]], [tf.shape(x)[0], 1])
+        labels = table.lookup(tf.cast(indices, tf.int64))
+        scores = tf.concat([-x, x], axis=1)
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        inputs = {"inputs": serialized}
+        write_graph(
+            folder,
+            {
+                "serving_default": signature("predict", {"x": x}, {"y": y}),
+                "classify_x_to_y": signature("classify", inputs, {"scores": y}),
+                "classify_labels": signature("classify", inputs, {"classes": labels, "scores": scores}),
+                "classify_classes": signature("classify", inputs, {"classes": labels}),
+                "classify_x2_to_y3": signature("classify", {"inputs": x2}, {"scores": y3}),
+                "classify_flat": signature("classify", inputs, {"scores": tf.reshape(y, [-1])}),
+                "regress_x_to_y": signature("regress", inputs, {"outputs": y}),
+                "regress_x_to_y2": signature("regress", inputs, {"outputs": y2}),
+                "regress_x2_to_y3": signature("regress", {"inputs": x2}, {"outputs": y3}),
+                "regress_context": signature("regress", inputs, {"outputs": parsed["x2"]}),
+                "regress_wide": signature("regress", inputs, {"outputs": scores}),
+            },
+            init=v1.tables_initializer(),
+        )
+
+
+class Kinds(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.bfloat16, name="x")])
+    def bfloat16(self, x):
+        return {"y": x * 2}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")])
+    def rows(self, x):
+        """The rows of the run, for each of them; an error when one is negative."""
+        with tf.control_dependencies([tf.debugging.assert_non_negative(x, "x is negative")]):
+            return {"rows": tf.fill([tf.shape(x)[0]], tf.shape(x)[0]), "sum": tf.reduce_sum(x, axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def total(self, x):
+        return {"total": tf.reduce_sum(x)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.quint8, name="x")])
+    def quantized(self, x):
+        return {"q": tf.identity(x), "y": tf.quantization.dequantize(x, 0.0, 255.0)}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="x")])
+    def float8(self, x):
+        return {"y": tf.cast(x, tf.dtypes.experimental.float8_e5m2)}
+
+
+def write_kinds(folder):
+    kinds = Kinds()
+    names = ("bfloat16", "rows", "total", "quantized", "float8")
+    tf.saved_model.save(kinds, str(folder), signatures={name: getattr(kinds, name) for name in names})
+
+
+def write_keras(folder):
+    model = keras.Sequential([keras.Input([3]), keras.layers.Dense(2, kernel_initializer="ones")])
+    model.export(str(folder), verbose=False)
+
+
+def write_bare(folder, tags):
+    with tf.Graph().as_default(), v1.Session():
+        v1.placeholder(tf.float32, [None], name="x")
+        write_graph(folder, {}, tags=tags)
+
+
+class Lite(tf.Module):
+    def __init__(self, shift):
+        self.shift = shift
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def shifted(self, x):
+        return {"y": x + self.shift, "sum": tf.reduce_sum(x, axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
+    def echo(self, words):
+        return {"words": tf.identity(words)}
+
+
+def write_lite(folder, plain, scratch):
+    beside, lite = Lite(1.0), Lite(2.0)
+    tf.saved_model.save(beside, str(folder), signatures={"serving_default": beside.shifted, "echo": beside.echo})
+    tf.saved_model.save(lite, str(scratch), signatures={"serving_default": lite.shifted, "echo": lite.echo})
+    keys = ["serving_default", "echo"]
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(scratch), signature_keys=keys)
+    (folder / "model.tflite").write_bytes(converter.convert())
+    function = lite.shifted.get_concrete_function()
+    plain.mkdir(parents=True)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    (plain / "model.tflite").write_bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    base = Path(sys.argv[1])
+    write_examples(base / "examples/1", base / "labels.txt")
+    write_kinds(base / "kinds/1")
+    write_keras(base / "keras/1")
+    write_bare(base / "bare/1", ["serve"])
+    write_bare(base / "train/1", ["train"])
+    write_lite(base / "lite/1", base / "plain/1", base / "scratch")

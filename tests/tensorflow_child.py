@@ -1,0 +1,77 @@
+"""What tests ask of the parts that import TensorFlow, in a process of its own: `python tensorflow_child.py TASK ...`.
+
+errors DIR...          load each version directory, print one line of JSON with the outcome of each
+memory DIR CYCLES      load and unload a version, print the resident megabytes after each cycle
+models DIR             write two models to measure memory with: `large` variables and `many` operations
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def run_child(task: str, *arguments: str) -> list[str]:
+    """The lines that a task prints."""
+    command = [sys.executable, __file__, task, *arguments]
+    done = subprocess.run(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+def load_outcomes(*folders: Path) -> list[tuple[str, str]]:
+    """The status code and the text with which loading each version directory ends."""
+    return [(code, text) for code, text in map(json.loads, run_child("errors", *map(str, folders)))]
+
+
+def load_all(*folders: str) -> None:
+    from wsgiapp.modelserver.errors import ServingError
+    from wsgiapp.modelserver.loading import LoadOptions, load
+
+    options = LoadOptions(prefer_tflite=True)
+    for folder in folders:
+        try:
+            load(Path(folder), options).close()
+            print(json.dumps(["OK", ""]))
+        except ServingError as exc:
+            print(json.dumps([exc.code.name, str(exc)]))
+
+
+def measure_memory(folder: str, cycles: str) -> None:
+    import numpy as np
+
+    from wsgiapp.modelserver.loading import LoadOptions, load
+
+    for _ in range(int(cycles)):
+        servable = load(Path(folder), LoadOptions())
+        signature = servable.signatures["serving_default"]
+        servable.run({signature.inputs["x"].name: np.ones((4, 8), np.float32)}, [signature.outputs["y"].name])
+        servable.close()
+        del servable
+        print(int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES / 2**20, flush=True)
+
+
+def write_models(folder: str) -> None:
+    import tensorflow as tf
+
+    class Model(tf.Module):
+        def __init__(self, width, operations, pieces):
+            self.wide = tf.Variable(tf.random.normal([8, width]))
+            self.pieces = [tf.Variable(tf.ones([8])) for _ in range(pieces)]
+            self.operations = operations
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="x")])
+        def predict(self, x):
+            for number in range(self.operations):
+                x = x * self.pieces[number % len(self.pieces)] + float(number)
+            return {"y": tf.reduce_sum(tf.matmul(x, self.wide), axis=1)}
+
+    for name, model in (("large", Model(3_300_000, 1, 1)), ("many", Model(8, 150, 50))):
+        tf.saved_model.save(model, f"{folder}/{name}", signatures={"serving_default": model.predict})
+
+
+if __name__ == "__main__":
+    {"errors": load_all, "memory": measure_memory, "models": write_models}[sys.argv[1]](*sys.argv[2:])
