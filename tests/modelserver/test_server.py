@@ -1,20 +1,26 @@
 """The model server as a process: its flags, its calls, its drain."""
 
+import os
 import shutil
 import signal
-import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from support import SHARED_DATA, Process, free_port, poll, python_module
+from modelserver.certificates import OPENSSL, Authority, ssl_config
+from modelserver.shelf import ALL, config_of, labels
+from support import SHARED_DATA, Process, fetch, free_port, poll, python_module
 from wsgiapp.codec import decode_tensor, encode_tensor
 from wsgiapp.protos import (
+    MODEL_MANAGEMENT,
     GetModelMetadataRequest,
     GetModelStatusRequest,
+    ModelServerConfig,
     ModelServiceStub,
     ModelVersionStatus,
     PredictionServiceStub,
@@ -34,10 +40,10 @@ class Client:
         self.models = ModelServiceStub(self.channel)
 
     def predict(
-        self, value: float = 2.0, version: int | None = None, outputs: tuple[str, ...] = ()
+        self, value: float = 2.0, version: int | None = None, outputs: tuple[str, ...] = (), model: str = "tiny"
     ) -> tuple[float, int]:
         request = PredictRequest(output_filter=outputs)
-        request.model_spec.name = "tiny"
+        request.model_spec.name = model
         if version is not None:
             request.model_spec.version.value = version
         request.inputs["x"].CopyFrom(encode_tensor(np.array([[value]], np.float32)))
@@ -149,17 +155,209 @@ def test_versions_come_and_go_while_it_runs_and_it_drains(tiny_versions: dict[in
         shutil.rmtree(tmp_path / "tiny" / "2")
         poll(lambda: client.predict() == (3.0, 1), 30)
 
-        slow = PredictRequest()
-        slow.model_spec.name, slow.model_spec.signature_name = "tiny", "slow"
-        slow.inputs["turns"].CopyFrom(encode_tensor(np.array(600, np.int32)))
-        call = client.predictions.Predict.future(slow, timeout=60)
-        started = threading.Event()
-        call.add_done_callback(lambda _: started.set())
-        poll(lambda: not call.done(), 5)
-        client.predict()  # the slow call has surely been taken, too
+        call = slow_call(client, 600)
         server.send(signal.SIGTERM)
         assert decode_tensor(call.result(60).outputs["done"]) == 1.0
         assert server.wait(30) == 0
+        client.channel.close()
+
+
+def slow_call(client: Client, turns: int) -> grpc.Future:
+    """A call that runs for a while, and has surely begun."""
+    request = PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "tiny", "slow"
+    request.inputs["turns"].CopyFrom(encode_tensor(np.array(turns, np.int32)))
+    call = client.predictions.Predict.future(request, timeout=120)
+    for _ in range(3):
+        client.predict()
+    assert not call.done()
+    return call
+
+
+def answers(client: Client, model: str) -> bool:
+    try:
+        return bool(client.predict(model=model))
+    except grpc.RpcError:
+        return False
+
+
+def health_of(channel: grpc.Channel, service: str = "") -> int:
+    return health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=30).status
+
+
+def write_config(path: Path, **models: str) -> None:
+    beside = path.with_suffix(".new")
+    beside.write_text(str(config_of(path.parent, **models)))
+    beside.rename(path)
+
+
+@pytest.fixture(scope="module")
+def full_folder(tmp_path_factory: pytest.TempPathFactory, tiny_versions: dict[int, Path]) -> Path:
+    folder = tmp_path_factory.mktemp("all")
+    for model, version in (("tiny", 1), ("tiny", 2), ("other", 1)):
+        shutil.copytree(tiny_versions[version], folder / model / str(version))
+    (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
+    write_config(folder / "models.config", tiny=ALL + labels(stable=1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def full_server(full_folder: Path) -> Iterator[Process]:
+    """With a TCP port, a UNIX socket, REST, metrics, and a configuration file that is polled."""
+    command = python_module(
+        "wsgiapp.modelserver",
+        f"--port={free_port()}",
+        f"--rest_api_port={free_port()}",
+        f"--grpc_socket_path={full_folder}/grpc.sock",
+        f"--model_config_file={full_folder}/models.config",
+        "--model_config_file_poll_wait_seconds=0.2",
+        "--file_system_poll_wait_seconds=0.2",
+        f"--monitoring_config_file={full_folder}/monitoring.config",
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=2000000,grpc.lb_policy_name=grpclb",
+        "--rest_api_num_threads=8",
+        "--enable_model_warmup=false",
+    )
+    with Process(command, full_folder / "log", KERAS_HOME=str(full_folder), TMPDIR=str(full_folder)) as process:
+        process.wait_until(lambda: "Exporting HTTP/REST API at:" in process.output)
+        yield process
+
+
+@pytest.fixture
+def full_client(full_server: Process, full_folder: Path) -> Iterator[Client]:
+    made = Client(f"unix:{full_folder}/grpc.sock")
+    yield made
+    made.channel.close()
+
+
+def address_after(full_server: Process, words: str) -> str:
+    return full_server.output.partition(words)[2].split()[0]
+
+
+def test_it_says_what_it_does(full_server: Process, full_folder: Path) -> None:
+    assert f"Running gRPC ModelServer at UNIX socket {full_folder}/grpc.sock ..." in full_server.output
+    assert "Running gRPC ModelServer at 0.0.0.0:" in full_server.output
+    assert "--rest_api_num_threads=8 is ignored" in full_server.output
+
+
+def test_both_ways_to_grpc(full_server: Process, full_client: Client) -> None:
+    assert full_client.predict() == (4.0, 2)
+    port = address_after(full_server, "Running gRPC ModelServer at 0.0.0.0:")
+    over_tcp = Client(f"127.0.0.1:{port}")
+    assert over_tcp.predict() == (4.0, 2)
+    assert health_of(over_tcp.channel) == health_pb2.HealthCheckResponse.SERVING
+    over_tcp.channel.close()
+
+
+def test_rest_and_metrics(full_server: Process, full_client: Client) -> None:
+    full_client.predict()
+    url = "http://127.0.0.1:" + address_after(full_server, "Exporting HTTP/REST API at:0.0.0.0:")
+    assert fetch(f"{url}/healthz").status == 200
+    metrics = fetch(f"{url}/monitoring/prometheus/metrics")
+    assert metrics.status == 200
+    assert b"# TYPE" in metrics.body
+    assert b':tensorflow:serving:request_count{model_name="tiny",status="OK"}' in metrics.body
+
+
+def test_the_configuration_file_is_followed(full_server: Process, full_client: Client, full_folder: Path) -> None:
+    def configured() -> set[str]:
+        method = full_client.channel.unary_unary(
+            f"/{MODEL_MANAGEMENT}/GetConfig", response_deserializer=ModelServerConfig.FromString
+        )
+        return {each.name for each in method(b"", timeout=30).model_config_list.config}
+
+    assert configured() == {"tiny"}
+    write_config(full_folder / "models.config", tiny=ALL + labels(stable=2), other="")
+    poll(lambda: configured() == {"tiny", "other"} and answers(full_client, "other"), 30)
+    assert full_client.predict(model="other") == (3.0, 1)
+    (full_folder / "models.config").write_text("model_config_list {")
+    poll(lambda: "Error parsing text-format tensorflow.serving.ModelServerConfig" in full_server.output, 30)
+    assert full_client.predict() == (4.0, 2)
+    write_config(full_folder / "models.config", tiny=ALL + labels(stable=1))
+    poll(lambda: configured() == {"tiny"}, 30)
+
+
+def test_a_version_replaced_in_place(
+    full_client: Client, full_folder: Path, tiny_versions: dict[int, Path], full_server: Process
+) -> None:
+    for source, answer in ((1, 3.0), (2, 4.0)):
+        shutil.rmtree(full_folder / "tiny" / "2")
+        shutil.copytree(tiny_versions[source], full_folder / "tiny" / "2")
+        poll(lambda answer=answer: full_client.predict() == (answer, 2), 30)
+
+
+def test_tls_with_client_certificates_and_a_kill(tiny_versions: dict[int, Path], tmp_path: Path) -> None:
+    if OPENSSL is None:
+        pytest.skip("there is no openssl program to make certificates with")
+    authority = Authority(tmp_path / "authority")
+    config = tmp_path / "ssl.config"
+    config.write_text(ssl_config(*authority.issue("server"), authority.certificate))
+    port, rest_port = free_port(), free_port()
+    command = flags(tiny_versions[1].parent, port, f"--rest_api_port={rest_port}", f"--ssl_config_file={config}")
+    with Process(command, tmp_path / "log", KERAS_HOME=str(tmp_path), TMPDIR=str(tmp_path)) as server:
+        server.wait_until(lambda: "Exporting HTTP/REST API at:" in server.output)
+        key, certificate = (text.encode() for text in authority.issue("client"))
+        credentials = grpc.ssl_channel_credentials(authority.certificate.encode(), key, certificate)
+        with grpc.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
+            assert health_of(channel, "tiny") == health_pb2.HealthCheckResponse.SERVING
+        without = grpc.ssl_channel_credentials(authority.certificate.encode())
+        for refused in (grpc.secure_channel(f"127.0.0.1:{port}", without), grpc.insecure_channel(f"127.0.0.1:{port}")):
+            with refused, pytest.raises(grpc.RpcError) as caught:
+                health_of(refused)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert fetch(f"http://127.0.0.1:{rest_port}/healthz").status == 200, "the gateway needs no certificate"
+        server.send(signal.SIGKILL)
+        server.wait(30)
+
+        def refuses() -> bool:
+            try:
+                return fetch(f"http://127.0.0.1:{rest_port}/healthz").status != 200
+            except OSError:
+                return True
+
+        poll(refuses, 30, "the end of the REST worker")
+
+
+def test_a_model_that_hangs_keeps_no_port_closed(tiny_versions: dict[int, Path], tmp_path: Path) -> None:
+    shutil.copytree(tiny_versions[1], tmp_path / "tiny" / "1")
+    (tmp_path / "hangs" / "1").mkdir(parents=True)
+    os.mkfifo(tmp_path / "hangs" / "1" / "saved_model.pb")  # nobody writes to it
+    write_config(tmp_path / "models.config", tiny="", hangs="", nowhere="")
+    port = free_port()
+    command = python_module("wsgiapp.modelserver", f"--port={port}", f"--model_config_file={tmp_path}/models.config")
+    with Process([*command, "--first_load_seconds=3"], tmp_path / "log", KERAS_HOME=str(tmp_path)) as server:
+        server.wait_until(lambda: "serving gRPC" in server.output)
+        client = Client(f"127.0.0.1:{port}")
+        assert client.predict() == (3.0, 1)
+        assert health_of(client.channel, "tiny") == health_pb2.HealthCheckResponse.SERVING
+        for service in ("", "hangs", "nowhere"):
+            assert health_of(client.channel, service) == health_pb2.HealthCheckResponse.NOT_SERVING
+        client.channel.close()
+        server.send(signal.SIGTERM)
+        assert server.wait(30) == 0, "the load that hangs is left behind"
+    with Process(command, tmp_path / "second log", KERAS_HOME=str(tmp_path)) as server:
+        server.wait_until(lambda: "loading version 1" in server.output)
+        assert "serving gRPC" not in server.output
+        server.send(signal.SIGTERM)
+        assert server.wait(20) == 0, "SIGTERM during the first load"
+
+
+def test_a_drain_and_a_second_sigterm(tiny_versions: dict[int, Path], tmp_path: Path) -> None:
+    port = free_port()
+    command = flags(tiny_versions[1].parent, port, "--drain_seconds=100")
+    with Process(command, tmp_path / "log", KERAS_HOME=str(tmp_path)) as server:
+        server.wait_until(lambda: "serving gRPC" in server.output)
+        client = Client(f"127.0.0.1:{port}")
+        watch = health_pb2_grpc.HealthStub(client.channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        call = slow_call(client, 1_000_000)
+        server.send(signal.SIGTERM)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        server.wait_until(lambda: "draining" in server.output)
+        assert not call.done()
+        started = time.monotonic()
+        server.send(signal.SIGTERM)
+        assert server.wait(10) == 128 + signal.SIGTERM
+        assert time.monotonic() - started < 5
         client.channel.close()
 
 
@@ -167,19 +365,19 @@ def test_versions_come_and_go_while_it_runs_and_it_drains(tiny_versions: dict[in
     ("arguments", "status", "message"),
     [
         ([], 2, "one of --model_config_file and --model_base_path is needed"),
-        (
-            ["--model_base_path=/x", "--enable_serialization_as_tensor_content=perhaps"],
-            2,
-            "'perhaps' is not true or false",
-        ),
-        (["--nosuch=1"], 2, "unrecognized arguments"),
+        (["--model_base_path=/x", "--nosuch=1"], 2, "unrecognized arguments"),
         (["--model_config_file={bad}"], 1, "Error parsing text-format tensorflow.serving.ModelServerConfig"),
+        (["--model_config_file={twice}"], 1, "Illegal to list model m multiple times in config list"),
+        (["--model_config_file={ahead}"], 1, "Request to assign label to version 9 of model m, which is not currently"),
     ],
 )
 def test_what_stops_the_start(tmp_path: Path, arguments: list[str], status: int, message: str) -> None:
-    bad = tmp_path / "bad"
-    bad.write_text("improperly formatted file")
-    command = python_module("wsgiapp.modelserver", *(argument.format(bad=bad) for argument in arguments))
+    files = {name: tmp_path / name for name in ("bad", "twice", "ahead")}
+    files["bad"].write_text("improperly formatted file")
+    entry = f'config {{ name: "m" base_path: "{tmp_path}" model_platform: "tensorflow" %s }}'
+    files["twice"].write_text(f"model_config_list {{ {entry % ''} {entry % ''} }}")
+    files["ahead"].write_text(f"model_config_list {{ {entry % labels(x=9)} }}")
+    command = python_module("wsgiapp.modelserver", *(argument.format(**files) for argument in arguments))
     with Process(command, tmp_path / "log", KERAS_HOME=str(tmp_path)) as process:
         assert process.wait() == status
     assert message in process.output

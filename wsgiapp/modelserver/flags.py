@@ -89,6 +89,7 @@ def parse(argv: Sequence[str] | None = None) -> Flags:
     for name in IGNORED:
         ignored.add_argument(f"--{name}", nargs="?", const="true", help=argparse.SUPPRESS)
     values = vars(parser.parse_args(argv))
+    del values["version"]
     for name in IGNORED:
         if (value := values.pop(name)) is not None:
             log.warning("--%s=%s is ignored: the built-in model server has nothing to set by it", name, value)
@@ -222,12 +223,15 @@ def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
     add("--tensorflow_session_parallelism", type=int, default=0, help="sets the next two, where neither is set")
     add("--tensorflow_intra_op_parallelism", type=int, default=0, help="threads inside one operation; 0: the cores")
     add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at the same time; 0: the cores")
-    add("--version", action="version", version=_versions(), help="print the version and exit")
+    add("--version", action=_Version, nargs=0, help="print the version and exit")
 
 
-def _versions() -> str:
-    """In TF Serving's form, which scripts look for."""
-    return f"TensorFlow ModelServer: {__version__} (wsgiapp)\nTensorFlow Library: {metadata.version('tensorflow')}"
+class _Version(argparse.Action):
+    """Prints the versions in TF Serving's form, which scripts look for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(f"TensorFlow ModelServer: {__version__} (wsgiapp)\nTensorFlow Library: {metadata.version('tensorflow')}")
+        parser.exit()
 
 
 def _contradiction(flags: Flags) -> str:

@@ -7,6 +7,7 @@ files are read or a version is loaded or closed, so that no call ever waits for 
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,7 @@ class Manager:
         self._models: dict[str, Model] = {}
         self._staged: dict[str, Model] = {}  # new ones of a configuration that has not been decided yet
         self._generation = 0  # counts configurations
+        self._attempts: Counter[tuple[str, bool]] = Counter()  # to load, by model and success
         self._looking = threading.Lock()
         self._changed = threading.Condition()  # its lock is the lock of the state
         self._listeners: list[Callable[[], None]] = []
@@ -140,6 +142,16 @@ class Manager:
         """Each configured model, and whether a version of it answers calls."""
         with self._changed:
             return {name: bool(model.available()) for name, model in self._configured()}
+
+    def is_configured(self, name: str) -> bool:
+        """Whether there is such a model, loaded or not."""
+        with self._changed:
+            return self._present(name) is not None
+
+    def attempts(self) -> Mapping[tuple[str, bool], int]:
+        """How often a version of each model has, or has not, been loaded."""
+        with self._changed:
+            return dict(self._attempts)
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener`, without any lock held, after whatever may change `availability`."""
@@ -340,6 +352,7 @@ class Manager:
             seconds = time.monotonic() - started
             log.info("model %s: version %d is AVAILABLE after %.1f s", name, version.number, seconds)
             with self._changed:
+                self._attempts[name, True] += 1
                 before = version.succeed(servable)
                 retired = [_Retired(name, version, before)] if before is not None else []
                 retired += self._retired(name, model)
@@ -351,6 +364,7 @@ class Manager:
         code = exc.code.value[0] if isinstance(exc, ServingError) else error_codes_pb2.UNKNOWN
         retries = self._lifecycle.retries
         with self._changed:
+            self._attempts[name, False] += 1
             pause = retries.pause(version.failures + 1)
             version.fail(code, str(exc) or type(exc).__name__, time.monotonic() + pause)
             last = version.failures > retries.most

@@ -1,11 +1,13 @@
 """Counters of this process in Prometheus's text format, under TF Serving's names."""
 
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric, UntypedMetricFamily
 
 from wsgiapp.modelserver.manager import Manager
@@ -17,12 +19,13 @@ OTHER_MODEL = "unknown"  # a name that a client made up must not become a label 
 
 
 class Metrics:
-    """Counts calls by model and status, and shows which versions are loaded."""
+    """Counts calls by model and status, and shows what is loaded."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
         self._registry = CollectorRegistry()
-        self._requests = Counter("requests", "", ["model_name", "status"])
+        self._lock = threading.Lock()
+        self._calls: Counter[tuple[str, str]] = Counter()
         self._latency = Histogram(
             ":tensorflow:serving:request_latency",
             "Microseconds of a call, from its request to its response.",
@@ -34,9 +37,10 @@ class Metrics:
 
     def observe(self, model: str, method: str, code: str, seconds: float) -> None:
         """Count a call."""
-        if model not in self._manager.availability():
+        if not self._manager.is_configured(model):
             model = OTHER_MODEL
-        self._requests.labels(model, code).inc()
+        with self._lock:
+            self._calls[model, code] += 1
         self._latency.labels(model, method, "GRPC").observe(seconds * 1e6)
 
     def text(self) -> bytes:
@@ -44,19 +48,22 @@ class Metrics:
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        """What prometheus-client would name otherwise (it ends counters in `_total`), or what is only looked up."""
-        requests = UntypedMetricFamily(
-            ":tensorflow:serving:request_count", "Calls, by model and status.", labels=["model_name", "status"]
+        """What is only looked up, and the counters: prometheus-client ends the names of its own in `_total`."""
+        calls = UntypedMetricFamily(":tensorflow:serving:request_count", "Calls.", labels=["model_name", "status"])
+        with self._lock:
+            for labels, count in self._calls.items():
+                calls.add_metric(labels, count)
+        loads = UntypedMetricFamily(
+            "wsgiapp:modelserver:load_attempts", "Attempts to load a version.", labels=["model_name", "status"]
         )
-        for sample in next(iter(self._requests.collect())).samples:
-            if sample.name.endswith("_total"):
-                requests.add_metric(list(sample.labels.values()), sample.value)
+        for (name, succeeded), count in self._manager.attempts().items():
+            loads.add_metric([name, "OK" if succeeded else "ERROR"], count)
         available = GaugeMetricFamily(
             "wsgiapp:modelserver:model_available", "1 while a version of the model answers.", labels=["model_name"]
         )
         for name, is_available in self._manager.availability().items():
             available.add_metric([name], float(is_available))
-        return [requests, available]
+        return [calls, loads, available]
 
 
 class CountingInterceptor(grpc.ServerInterceptor):
