@@ -97,6 +97,18 @@ class ControlPlane:
             for each in self.config().model_config_list.config
         ]
 
+    def missing(self) -> list[str]:
+        """What keeps the model server from serving all that it is configured to, one line each."""
+        try:
+            models = self.models()
+        except RequestError as exc:
+            return [str(exc)]
+        return [
+            f"{each.name}: no version is AVAILABLE"
+            for each in models
+            if not any(version.state == ModelVersionStatus.AVAILABLE for version in each.versions)
+        ]
+
     def metrics(self) -> bytes:
         """The built-in model server's counters in Prometheus's text format."""
         return self._backend.metrics(_in(CALL_SECONDS))

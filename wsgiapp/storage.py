@@ -36,7 +36,7 @@ def wanted_versions(model: ModelConfig, found: Mapping[int, Path]) -> set[int]:
 
 def has_model(directory: Path) -> bool:
     """Whether a version directory holds the file that makes it a model; one that is being copied may not yet."""
-    return any((directory / name).exists() for name in MODEL_FILES)
+    return any(os.path.exists(directory / name) for name in MODEL_FILES)
 
 
 def fingerprint(directory: Path) -> Fingerprint:

@@ -1,6 +1,7 @@
 """`--model_config_file_poll_wait_seconds`: models.config read again and again, and reloaded when it has changed."""
 
 import logging
+import time
 from pathlib import Path
 
 from wsgiapp import modelconfig
@@ -11,6 +12,9 @@ from wsgiapp.protos import ModelServerConfig
 
 log = logging.getLogger(__name__)
 
+# Before what was refused is tried again, as it may be for a version that is not there yet; each is twice the last one.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+
 
 class ConfigFile:
     """Watches a file. What cannot be put in force leaves the old configuration, and is logged once."""
@@ -19,6 +23,8 @@ class ConfigFile:
         self._path = path
         self._reloads = reloads
         self._applied = first
+        self._refused: ModelServerConfig | None = None
+        self._pause, self._retry_at = FIRST_PAUSE_SECONDS, 0.0
         self._problem = ""
         self._every = Every(f"reading {path}", poll_seconds, self.look)
 
@@ -37,14 +43,21 @@ class ConfigFile:
             config = modelconfig.read(self._path)
             if config == self._applied:
                 self._problem = ""
-                return
-            if config.WhichOneof("config") != "model_config_list":
-                raise SettingsError(f"{self._path}: no model_config_list; an empty one unloads all models")
-            self._reloads.apply(config, Patience.of(None))
+            elif config != self._refused or time.monotonic() >= self._retry_at:
+                self._apply(config)
         except WsgiappError as exc:
             if str(exc) != self._problem:
                 log.error("%s is not put in force, the old configuration stays: %s", self._path, exc)
             self._problem = str(exc)
-            return
-        self._applied, self._problem = config, ""
+
+    def _apply(self, config: ModelServerConfig) -> None:
+        if config.WhichOneof("config") != "model_config_list":
+            raise SettingsError(f"{self._path}: no model_config_list; an empty one unloads all models")
+        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS) if config == self._refused else FIRST_PAUSE_SECONDS
+        self._refused = config
+        try:
+            self._reloads.apply(config, Patience.of(None))
+        finally:
+            self._retry_at = time.monotonic() + self._pause
+        self._applied, self._refused, self._problem = config, None, ""
         log.info("%s is in force", self._path)

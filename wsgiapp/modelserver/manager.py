@@ -259,7 +259,10 @@ class Manager:
             with self._changed:
                 models = list(self._configured())
             for name, model in models:
-                self._look_at(name, model, settled)
+                try:
+                    self._look_at(name, model, settled)
+                except Exception:  # whatever it is, it must not keep the other models
+                    log.exception("model %s: looking for its versions failed", name)
         self._tell()
 
     def stop(self, seconds: float) -> bool:
@@ -445,6 +448,8 @@ class Manager:
 
     def _find(self, spec: ModelSpec) -> Version:
         """The AVAILABLE version that `spec` asks for."""
+        if not spec.name:
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
         model = self._models.get(spec.name)
         asked = self._asked_version(spec, model) if model else None
         for version in model.newest_first() if model else ():

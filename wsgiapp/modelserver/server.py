@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
 DEFAULT_THREADS = 4  # that load, or close, where TF Serving would do one after the other
-CLOSE_SECONDS = 2.0  # for closing what is loaded, when the drain took all of its time
+CLOSE_SECONDS = 2.0  # for closing what is loaded, after the drain; a load that hangs gets no more either
 
 
 def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> bool:
@@ -73,7 +73,7 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
         if rest:
             rest.stop(remaining(deadline))
         server.stop(remaining(deadline)).wait()
-        return manager.stop(max(CLOSE_SECONDS, remaining(deadline)))
+        return manager.stop(CLOSE_SECONDS)
     finally:
         if rest:
             rest.stop(0)

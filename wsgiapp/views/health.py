@@ -12,8 +12,11 @@ def healthz(request: Request, planes: Planes) -> Response:
 
 
 def readyz(request: Request, planes: Planes) -> Response:
-    """Every configured model is AVAILABLE and its pipeline warm; otherwise 503 with what is missing."""
-    missing = planes.data.missing()
+    """Every configured model is AVAILABLE and its pipeline warm; otherwise 503 with what is missing.
+
+    A gateway without models of its own, which only serves TF Serving's routes, is ready when the model server is.
+    """
+    missing = planes.data.missing() if planes.data.models else planes.control.missing()
     if not missing:
         return answer({"status": 0, "models": list(planes.data.models)})
     response = problem(503, "not ready: " + "; ".join(missing), request.id, missing=missing)
