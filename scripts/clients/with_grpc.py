@@ -28,7 +28,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address", nargs="?", default="127.0.0.1:8500")
     with grpc.insecure_channel(parser.parse_args().address, options=OPTIONS) as channel:
-        ask(channel)
+        try:
+            ask(channel)
+        except grpc.RpcError as exc:
+            raise SystemExit(f"no answer: {exc.code().name}: {exc.details()}") from exc
 
 
 def ask(channel: grpc.Channel) -> None:

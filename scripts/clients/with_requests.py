@@ -1,5 +1,7 @@
 """Ask the service with `requests`: one session, whose connections all threads share and keep open.
 
+A 503, which means that the service cannot answer right now, is asked again after the time that it names.
+
 Usage: python scripts/clients/with_requests.py [ADDRESS] [--picture FILE]   (default: http://127.0.0.1:8080)
 """
 
@@ -24,7 +26,7 @@ PNG = base64.b64decode(
 
 def open_session() -> requests.Session:
     """A session with a connection a thread. Predictions only read, so that a POST, too, may be sent again."""
-    retry = Retry(total=5, backoff_factor=0.2, status_forcelist=[502, 503], allowed_methods=None)
+    retry = Retry(total=5, backoff_factor=0.2, status_forcelist=[502, 503], allowed_methods=None, raise_on_status=False)
     session = requests.Session()
     session.mount("http://", HTTPAdapter(pool_maxsize=THREADS, max_retries=retry))
     return session
@@ -58,9 +60,12 @@ def main() -> None:
     options = parser.parse_args()
     texts = ["我很喜欢中国银行的产品", "非常讨厌"] * 20
     picture = options.picture.read_bytes() if options.picture else PNG
-    with open_session() as session, ThreadPoolExecutor(THREADS) as pool:
-        labels = list(pool.map(lambda text: classify_text(session, options.address, text), texts))
-        mask = find_salient(session, options.address, picture)
+    try:
+        with open_session() as session, ThreadPoolExecutor(THREADS) as pool:
+            labels = list(pool.map(lambda text: classify_text(session, options.address, text), texts))
+            mask = find_salient(session, options.address, picture)
+    except requests.RequestException as exc:
+        raise SystemExit(f"no answer: {exc}") from exc
     print(f"{texts[0]} {labels[0]}\n{texts[1]} {labels[1]}\n{len(labels)} texts by {THREADS} threads")
     print(f"a mask of {len(mask)} bytes")
 

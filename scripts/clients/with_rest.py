@@ -25,6 +25,8 @@ def call(url: str, body: dict[str, Any] | None = None) -> Any:
             return json.load(response)
     except urllib.error.HTTPError as exc:
         raise RuntimeError(f"{exc.code}: {json.load(exc)['error']}") from exc
+    except urllib.error.URLError as exc:
+        raise SystemExit(f"no answer: {exc.reason}") from exc
 
 
 def main() -> None:

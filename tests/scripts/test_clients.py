@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from conftest import RunningStack
-from support import REPOSITORY
+from support import REPOSITORY, free_port
 from wsgiapp.render import find_nginx
 from wsgiapp.settings import load
 
@@ -60,3 +60,12 @@ def test_grpc(stack: RunningStack) -> None:
     assert first == "lstm version 1 is AVAILABLE"
     assert second.startswith("version 1: NEG [")
     assert third == "refused: NOT_FOUND: Servable not found for request: Specific(lstm, 999)"
+
+
+@pytest.mark.parametrize("name", ["with_rest.py", "with_grpc.py"])
+def test_nobody_is_there(name: str) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, str(CLIENTS / name), address if name == "with_grpc.py" else f"http://{address}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("no answer: ") and "Traceback" not in done.stderr

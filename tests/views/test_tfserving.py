@@ -5,6 +5,8 @@
 import gzip
 import io
 import json
+import shutil
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ import pytest
 from werkzeug.test import Client
 
 from conftest import RunningStack
-from support import SHARED_DATA, Process, fetch, free_port, python_module
+from support import SHARED_DATA, Process, fetch, free_port, poll, python_module
 from wsgiapp import settings
 from wsgiapp.app import Application, create_app
 from wsgiapp.backend import Target
@@ -289,6 +291,48 @@ def test_a_model_server_that_is_away(tmp_path: Path) -> None:
     assert (status, error) == (503, "the model server cannot be reached now")
     assert client.get("/v1/models/tiny").headers["Retry-After"] == "1"
     app.close()
+
+
+def test_versions_come_and_go_under_requests(tiny_versions: dict[int, Path], tmp_path: Path) -> None:
+    base, port = tmp_path / "tiny", free_port()
+    shutil.copytree(tiny_versions[1], base / "1")
+    shutil.copytree(tiny_versions[2], tmp_path / "2")
+    command = python_module(
+        "wsgiapp.modelserver",
+        f"--port={port}",
+        "--model_name=tiny",
+        f"--model_base_path={base}",
+        "--file_system_poll_wait_seconds=1",
+    )
+    answered: list[tuple[int, Any]] = []
+    done = threading.Event()
+
+    def ask(app: Application) -> None:
+        client = Client(app)
+        while not done.is_set():
+            answered.append(post(client, "/v1/models/tiny:predict", {"instances": [[2.0]]}))
+
+    with Process(command, tmp_path / "log", KERAS_HOME=str(tmp_path)) as server:
+        server.wait_until(lambda: "serving gRPC" in server.output)
+        app = started(tmp_path, f"127.0.0.1:{port}")
+        threads = [threading.Thread(target=ask, args=(app,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for answer, change in (
+                (3.0, lambda: (tmp_path / "2").rename(base / "2")),
+                (4.0, lambda: (base / "2").rename(tmp_path / "2")),
+                (3.0, lambda: None),
+            ):
+                poll(lambda wanted=answer: answered and answered[-1][1] == {"predictions": [[wanted]]}, 30)
+                change()
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+            app.close()
+    assert {json.dumps(answer) for _, answer in answered} == {'{"predictions": [[3.0]]}', '{"predictions": [[4.0]]}'}
+    assert {status for status, _ in answered} == {200}
 
 
 class Scores:
