@@ -279,6 +279,21 @@ def test_the_shared_model_predicts(half_plus_two: Client) -> None:
     assert status == 400 and "not of expected type: float" in error
 
 
+def test_the_shared_model_classifies_and_regresses(half_plus_two: Client) -> None:
+    for path, number in (("", 20.0), ("/versions/123", 10.0), ("/labels/stable", 1.0)):
+        body = {"signature_name": "classify_x_to_y", "examples": [{"x": number}]}
+        answer = half_plus_two.post(f"/v1/models/{MODEL}{path}:classify", json=body)
+        assert answer.data == b'{\n    "results": [[["", %.1f]]\n    ]\n}' % (number / 2 + 2)
+    body = {"signature_name": "regress_x_to_y", "examples": [{"x": 80.0}, {"x": [2.0]}]}
+    answer = half_plus_two.post(f"/v1/models/{MODEL}:regress", json=body)
+    assert answer.data == b'{\n    "results": [42.0, 3.0]\n}'
+    body = {"signature_name": "regress_x_to_y", "context": {"x": 80.0}, "examples": [{}]}
+    assert post(half_plus_two, f"/v1/models/{MODEL}:regress", body) == (200, {"results": [42.0]})
+    body = {"signature_name": "regress_x_to_y", "examples": [{"x": "80"}]}
+    status, error = refused(half_plus_two, f"/v1/models/{MODEL}:regress", body)
+    assert status == 400 and "x" in error
+
+
 def test_the_shared_model_s_metadata_is_what_tf_serving_answers(half_plus_two: Client) -> None:
     wanted = json.loads((SHARED_DATA / "tfserving/half_plus_two_metadata.json").read_text())
     assert json.loads(half_plus_two.get(f"/v1/models/{MODEL}/versions/123/metadata").data) == wanted
