@@ -23,7 +23,7 @@ from wsgiapp.errors import SettingsError
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENVIRONMENT_PREFIX = "WSGIAPP_"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-RESERVED_MODEL_NAMES = frozenset({"v1"})
+RESERVED_MODEL_NAMES = frozenset({"v1", "V1"})
 BACKENDS = ("embedded", "container", "external")
 PULL_POLICIES = ("missing", "always", "never")
 # A Unix socket's path has 108 bytes at most, the last of them a null.

@@ -268,6 +268,17 @@ def test_random_arrays_come_back() -> None:
             np.testing.assert_array_equal(got, array)
 
 
+@pytest.mark.parametrize("depth", [64, 65, 200, 1000])
+def test_deep_nesting(depth: int) -> None:
+    for key in ("inputs", "instances"):
+        text = f'{{"{key}": {"[" * depth}1{"]" * depth}}}'
+        if depth <= 64:
+            assert read(text, x=FLOAT)["x"].shape == (1,) * depth
+        else:
+            with pytest.raises(InvalidArgument, match="Encountered list at unexpected level: 64 expected < 64"):
+                read(text, x=FLOAT)
+
+
 def test_a_misfit_tells_its_place() -> None:
     with pytest.raises(Misfit) as caught:
         dense([[[1, 2]], [[3, 4]], [[5, "x"]]], FLOAT)

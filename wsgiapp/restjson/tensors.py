@@ -13,6 +13,8 @@ from wsgiapp.errors import InvalidArgument
 from wsgiapp.protos import types_pb2
 from wsgiapp.restjson.document import kind, shown
 
+MOST_DIMENSIONS = 64  # of a numpy array
+
 
 class Misfit(Exception):
     """Raised for a value that is no tensor of the wanted type; `item` is its place in the outermost list."""
@@ -116,7 +118,7 @@ def _require_names(items: list[Any], inputs: Mapping[str, int]) -> None:
         if not isinstance(item, dict):
             raise InvalidArgument(f"Expecting object but got list at item {place} of input list")
         if item.keys() != names:
-            for unknown in item.keys() - names:
+            if unknown := min(item.keys() - names, default=""):
                 text = f"JSON object: does not have named input: {unknown}; the inputs are {_listed(names)}"
                 raise _failed(place, text, unknown)
             raise InvalidArgument(
@@ -130,7 +132,7 @@ def _batch(items: list[Any], dtype: int, name: str, *, named: bool = True) -> np
     try:
         return dense(items, dtype)
     except Misfit as exc:
-        place = exc.item
+        place, text = exc.item, str(exc)
     alone = []
     for each in (0, place):  # what is wrong is said of the item as such, or of how it differs from the first one
         try:
@@ -140,7 +142,7 @@ def _batch(items: list[Any], dtype: int, name: str, *, named: bool = True) -> np
     first, item = alone
     if item.size != first.size:
         text = f"Expecting tensor size: {first.size} but got: {item.size}"
-    else:
+    elif item.shape != first.shape:
         text = f"Expecting shape {_bracketed(first.shape)} but got: {_bracketed(item.shape)}"
     raise _failed(place, text, name, named)
 
@@ -204,6 +206,8 @@ def _unnested(value: Any) -> tuple[list[int], list[Any]]:
         size = len(level[0])
         if set(map(type, level)) != {list} or set(map(len, level)) != {size}:
             raise _ragged(level, shape, size)
+        if len(shape) == MOST_DIMENSIONS:
+            raise Misfit(f"Encountered list at unexpected level: {len(shape)} expected < {MOST_DIMENSIONS}")
         shape.append(size)
         level = list(chain.from_iterable(level))
     return shape, level
