@@ -216,6 +216,14 @@ def huge_png(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
+def gzip_bomb(megabytes: int) -> bytes:
+    """A gzip stream of zeros: one flushed block of a megabyte, again and again."""
+    deflater = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
+    head = deflater.compress(bytes(2**20)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    block = deflater.compress(bytes(2**20)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    return head + block * (megabytes - 1)
+
+
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
     """A JPEG file with an EXIF block that says how to turn it (tag 0x0112)."""
     entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)

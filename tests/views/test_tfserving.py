@@ -8,7 +8,6 @@ import json
 import shutil
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pytest
 from werkzeug.test import Client
 
 from conftest import RunningStack
-from support import SHARED_DATA, Process, fetch, free_port, poll, python_module
+from support import SHARED_DATA, Process, fetch, free_port, gzip_bomb, poll, python_module
 from wsgiapp import settings
 from wsgiapp.app import Application, create_app
 from wsgiapp.backend import Target
@@ -478,8 +477,7 @@ def test_nginx_s_own_errors(stack: RunningStack) -> None:
 
 @needs_nginx
 def test_a_gzip_bomb_through_nginx(stack: RunningStack) -> None:
-    deflater = zlib.compressobj(9, wbits=31)
-    bomb = b"".join(deflater.compress(bytes(2**20)) for _ in range(1024)) + deflater.flush()
+    bomb = gzip_bomb(1024)
     for path in ("/v1/models/lstm:predict", "/lstm/predict"):
         answer = fetch(f"{stack.url}{path}", bomb, Content_Encoding="gzip")
         assert answer.status == 413 and b"inflates to more than the limit" in answer.body
