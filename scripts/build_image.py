@@ -6,7 +6,7 @@ It stands in for `tensorflow/serving` where no registry can be reached: the same
 behind it, the same flags. It holds the interpreter, the packages and the shared libraries that are here. With
 `--without-packages` the Python packages (2 GB) stay out, and whoever runs the image mounts them:
 
-    --mount=type=bind,src=SITE_PACKAGES,dst=SITE_PACKAGES,readonly
+    --mount=type=bind,src=SITE_PACKAGES,dst=/opt/packages,readonly
 """
 
 import argparse
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import IO
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-APPLICATION = Path("/opt/wsgiapp")
+APPLICATION = Path("/opt/application")
+PACKAGES_INSIDE = Path("/opt/packages")
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 PACKAGES = Path(sysconfig.get_paths()["purelib"])
 PYTHON = Path(sys.executable).resolve()
@@ -38,14 +39,19 @@ tensorflow_model_server --port=8500 --rest_api_port=8501 \
 "$@"
 """
 SERVER_TEXT = f'#!/bin/bash\n\nexec "{PYTHON}" -m wsgiapp.modelserver "$@"\n'
-CHANGES = (
+CHANGES = (  # one of each on a line, which is what every engine reads
     f'ENTRYPOINT ["{ENTRY_POINT}"]',
-    f"ENV PATH=/usr/bin:/bin PYTHONPATH={APPLICATION}:{PACKAGES} PYTHONDONTWRITEBYTECODE=1 KERAS_HOME=/tmp/keras",
-    "ENV MODEL_NAME=model MODEL_BASE_PATH=/models",
-    "EXPOSE 8500 8501",
+    "ENV PATH=/usr/bin:/bin",
+    f"ENV PYTHONPATH={APPLICATION}:{PACKAGES_INSIDE}",
+    "ENV PYTHONDONTWRITEBYTECODE=1",
+    "ENV KERAS_HOME=/tmp/keras",
+    "ENV MODEL_NAME=model",
+    "ENV MODEL_BASE_PATH=/models",
+    "EXPOSE 8500",
+    "EXPOSE 8501",
 )
 NOT_OF_THE_LIBRARY = re.compile(r"/(__pycache__|test|tests|idlelib|ensurepip|config-[^/]+|(site|dist)-packages)$|\.a$")
-NOT_OF_THE_PACKAGES = re.compile(r"/(__pycache__|tensorflow/include)$")
+NOT_WANTED = re.compile(r"/(__pycache__|tensorflow/include)$")
 
 
 def main() -> int:
@@ -64,7 +70,7 @@ def main() -> int:
 
 
 def write_image(stream: IO[bytes], *, with_packages: bool) -> None:
-    """Write the image's files as a tar archive; they have the paths that they have here."""
+    """Write the image's files as a tar archive. Programs and libraries have the paths that they have here."""
     programs = [SHELL, PYTHON]
     binaries = [*programs, *STANDARD_LIBRARY.rglob("*.so"), *PACKAGES.glob("tensorflow/*.so*")]
     with tarfile.open(fileobj=stream, mode="w|") as archive:
@@ -72,7 +78,7 @@ def write_image(stream: IO[bytes], *, with_packages: bool) -> None:
             archive.add(file.resolve(), str(file), filter=_ordinary)
         archive.add(STANDARD_LIBRARY, filter=lambda member: _ordinary(member, without=NOT_OF_THE_LIBRARY))
         if with_packages:
-            archive.add(PACKAGES, filter=lambda member: _ordinary(member, without=NOT_OF_THE_PACKAGES))
+            archive.add(PACKAGES, str(PACKAGES_INSIDE), filter=_ordinary)
         archive.add(REPOSITORY / "wsgiapp", f"{APPLICATION}/wsgiapp", filter=_ordinary)
         _add_script(archive, ENTRY_POINT, ENTRY_POINT_TEXT)
         _add_script(archive, SERVER, SERVER_TEXT)
@@ -86,7 +92,7 @@ def _libraries(binaries: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _ordinary(member: tarfile.TarInfo, without: re.Pattern[str] = NOT_OF_THE_PACKAGES) -> tarfile.TarInfo | None:
+def _ordinary(member: tarfile.TarInfo, without: re.Pattern[str] = NOT_WANTED) -> tarfile.TarInfo | None:
     """A member that belongs to root and that every user can read, or `None` where it is not wanted."""
     member.uid = member.gid = 0
     member.mode |= 0o555 if member.mode & 0o100 else 0o444

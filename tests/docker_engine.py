@@ -19,7 +19,7 @@ CLIENT = shutil.which("docker")
 IMAGE = "wsgiapp/modelserver:test"
 NETWORK = "wsgiapp-test"
 # The image of the tests holds all but these 2 GB.
-MOUNT_OF_PACKAGES = "--mount=type=bind,src={0},dst={0},readonly".format(sysconfig.get_paths()["purelib"])
+MOUNT_OF_PACKAGES = f"--mount=type=bind,src={sysconfig.get_paths()['purelib']},dst=/opt/packages,readonly"
 
 
 def missing() -> str:

@@ -159,7 +159,9 @@ class TestWithEngine:
         assert len(engine.containers()) == 1 and engine.containers() != before
         kill_supervision(stack)
         assert len(engine.containers()) == 1
-        down = stack.wsgiapp("down")
+        blind = stack.wsgiapp("down", WSGIAPP_CONTAINER_ENGINE="docker --host unix:///nowhere")
+        assert blind.returncode == 1 and "container.engine: it does not answer" in blind.stderr
+        down = stack.wsgiapp("down", WSGIAPP_APP_BACKEND="embedded")
         assert down.returncode == 0, down.stderr
         assert engine.containers() == []
         assert processes_of(stack.home) == []
@@ -209,7 +211,6 @@ class TestWithEngine:
             ({"IMAGE": "nosuch:1"}, 'container.image: the engine has no image nosuch:1, and container.pull is "never"'),
             ({"IMAGE": "{nobody}/nosuch:1", "PULL": "missing"}, "container.image: cannot pull {nobody}/nosuch:1: "),
             ({"USER": "12345:12345"}, "models/lstm: the container's user 12345:12345 cannot read it"),
-            ({"MEMORY_BYTES": str(64 * 2**20)}, "it needed more than container.memory_bytes"),
             ({"FLAGS": "--nosuch"}, "unrecognized arguments: --nosuch"),
             ({"ARGUMENTS": "--nosuch"}, "docker create: unknown flag: --nosuch"),
         ],
@@ -245,7 +246,7 @@ def kill_supervision(stack: RunningStack) -> None:
 FAKE_ENGINE = """#!/bin/bash
 case $1 in
     create) printf "%s\\n" "$@" > "{record}"; echo id ;;
-    container) echo false 0 false ;;
+    container) echo {end} ;;
 esac
 """
 
@@ -254,9 +255,9 @@ esac
 def options(tmp_path: Path) -> Callable[..., list[str]]:
     """What an engine is told to create: it is a program that writes its arguments down."""
 
-    def asked(name: str = "docker", **variables: str) -> list[str]:
+    def asked(name: str = "docker", end: str = "exited 0 false", **variables: str) -> list[str]:
         program, record = tmp_path / name, tmp_path / "record"
-        program.write_text(FAKE_ENGINE.format(record=record))
+        program.write_text(FAKE_ENGINE.format(record=record, end=end))
         program.chmod(0o755)
         home = {"WSGIAPP_HOME": str(tmp_path), "WSGIAPP_CONTAINER_ENGINE": str(program)}
         settings = load(
@@ -273,6 +274,7 @@ def test_one_gpu(options: Callable[..., list[str]]) -> None:
     told = options(WSGIAPP_CONTAINER_GPU="2")
     assert {"--gpus=all", "--env=CUDA_VISIBLE_DEVICES=2", "--env=CUDA_DEVICE_ORDER=PCI_BUS_ID"} <= set(told)
     assert "tensorflow/serving:2.19.1-gpu" in told
+    assert "--device=nvidia.com/gpu=all" in options("podman", WSGIAPP_CONTAINER_GPU="2")
 
 
 def test_without_a_gpu(options: Callable[..., list[str]]) -> None:
@@ -307,3 +309,19 @@ def test_flags_follow_the_image_and_odd_paths_stay_whole(options: Callable[..., 
     flags = told[told.index("tensorflow/serving:2.19.1") + 1 :]
     assert flags[-2:] == ["--enable_batching", "--x=a b"]
     assert {"--port=8500", "--rest_api_port=0", f"--model_config_file={odd}/run/models.config"} <= set(flags)
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("exited 1 false", "exit status 1"),
+        ("exited 137 true", "exit status 137, it needed more than container.memory_bytes"),
+        ("created 0 false", "docker could not start it"),
+        ("running 0 false", "docker's client left it"),
+    ],
+)
+def test_why_it_ended_is_logged(
+    options: Callable[..., list[str]], caplog: pytest.LogCaptureFixture, end: str, said: str
+) -> None:
+    options(end=end)
+    assert caplog.messages[-1] == f"the container ended: {said}"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from wsgiapp import modelconfig
 from wsgiapp.engine import CALL_SECONDS, Engine
-from wsgiapp.errors import StackError
+from wsgiapp.errors import EngineMissing, StackError
 from wsgiapp.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ LABEL = "wsgiapp.home"
 IMAGE = "tensorflow/serving:2.19.1"
 NOBODY = 65534
 LAST_WORDS_SECONDS = 5.0
+ENGINE_POLL_SECONDS = 1.0
 # The server's socket lies alone in its folder: the run folder has supervisord's, which must not reach the container.
 SOCKET_FOLDER = Path("/run/wsgiapp")
 SOCKET_NAME = "grpc.sock"
@@ -63,6 +64,11 @@ class Container:
             return int(uid), int(gid)
         return (os.getuid(), os.getgid()) if os.getuid() else (NOBODY, NOBODY)
 
+    @property
+    def may_exist(self) -> bool:
+        """Whether one was made and, so far as is known, not removed. Asks no engine."""
+        return self._mark.exists()
+
     def prepare(self, report: Report) -> None:
         """Find out, before anything starts, what would keep the container from starting; pull the image.
 
@@ -93,6 +99,8 @@ class Container:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, request_stop)
+        if not self._find_engine(stop):
+            return 0
         self._require_name()
         self.remove()
         try:
@@ -126,6 +134,24 @@ class Container:
                 if self._engine.containers(self._own):  # otherwise somebody else was quicker
                     raise
         self._remove_socket()
+        self._mark.unlink(missing_ok=True)
+
+    def _find_engine(self, stop: threading.Event) -> bool:
+        """Wait for an engine that is being restarted, which supervisord would do with ever longer pauses.
+
+        False where `stop` came first.
+        """
+        said = ""
+        while not stop.wait(ENGINE_POLL_SECONDS if said else 0):
+            try:
+                self._engine.require()
+            except EngineMissing as exc:
+                if str(exc) != said:
+                    said = str(exc)
+                    log.error("waiting: %s", said)
+            else:
+                return True
+        return False
 
     @contextmanager
     def _attached(self, container: str, ended: threading.Event) -> Iterator[None]:
@@ -148,6 +174,11 @@ class Container:
     def _own(self) -> str:
         """The engine's filter for this home's containers."""
         return f"label={LABEL}={self._settings.home}"
+
+    @property
+    def _mark(self) -> Path:
+        """Exists for as long as a container may."""
+        return self._settings.run / "container.name"
 
     @property
     def _stop_seconds(self) -> int:
@@ -190,6 +221,7 @@ class Container:
                 log.warning("%s: not a folder; the container sees it only after a restart", path)
         if self._settings.backend.socket_path:
             self._make_socket_folder(self._settings.backend.socket_path)
+        self._mark.write_text(self.name)
         return self._engine.call("create", *self._options(), self.image, *self._flags()).split()[-1]
 
     def _options(self) -> list[str]:
@@ -209,7 +241,8 @@ class Container:
             "--security-opt=no-new-privileges",
             "--log-driver=none",  # supervisord keeps and rotates the log
         ]
-        if self._engine.name == "podman" and os.getuid() != 0:
+        podman = self._engine.name == "podman"
+        if podman and os.getuid() != 0:
             options.append("--userns=keep-id")  # otherwise the user's id means another one inside
         if configured.memory_bytes:
             options += [f"--memory={configured.memory_bytes}", f"--memory-swap={configured.memory_bytes}"]
@@ -217,7 +250,7 @@ class Container:
             options.append(f"--cpus={configured.cpus:g}")
         if configured.gpu:
             options += [
-                "--gpus=all",
+                "--device=nvidia.com/gpu=all" if podman else "--gpus=all",
                 "--env=CUDA_DEVICE_ORDER=PCI_BUS_ID",  # nvidia-smi's order, not the fastest first
                 f"--env=CUDA_VISIBLE_DEVICES={configured.gpu}",
             ]
@@ -290,10 +323,12 @@ class Container:
             address.unlink()
 
     def _end_of(self, container: str) -> str:
-        state = "{{.State.Running}} {{.State.ExitCode}} {{.State.OOMKilled}}"
-        running, code, out_of_memory = self._engine.call("container", "inspect", "--format", state, container).split()
-        if running == "true":
+        format_ = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}"
+        state, code, out_of_memory = self._engine.call("container", "inspect", "--format", format_, container).split()
+        if state == "running":
             return f"{self._engine.name}'s client left it"
+        if state == "created":
+            return f"{self._engine.name} could not start it"
         if out_of_memory == "true":
             return f"exit status {code}, it needed more than container.memory_bytes"
         return f"exit status {code}"

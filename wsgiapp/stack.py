@@ -17,7 +17,7 @@ from typing import Any
 from supervisor.xmlrpc import SupervisorTransport
 
 from wsgiapp.container import Container
-from wsgiapp.errors import EngineMissing, StackError
+from wsgiapp.errors import StackError
 from wsgiapp.render import find_nginx, render
 from wsgiapp.settings import Settings
 
@@ -37,7 +37,7 @@ class Stack:
         self._settings = settings
         self._report = report
         self._configuration = settings.run / "supervisord.conf"
-        self._container = Container(settings) if settings.app.backend == "container" else None
+        self._container = Container(settings)
 
     @property
     def address(self) -> str:
@@ -118,7 +118,7 @@ class Stack:
         return processes
 
     def _prepare_container(self) -> None:
-        if self._container:
+        if self._settings.app.backend == "container":
             self._container.prepare(self._report)
 
     def _start_supervisord(self) -> None:
@@ -199,9 +199,8 @@ class Stack:
     def _end_leftovers(self) -> None:
         """End processes of this home that a killed supervisord left behind, and the container of a killed launcher."""
         end_processes(leftover_processes(self._settings), self._settings.http.drain_seconds)
-        if self._container:
-            with suppress(EngineMissing):  # then no container runs, either
-                self._container.remove()
+        if self._container.may_exist:
+            self._container.remove()
 
 
 def exec_nginx(settings: Settings) -> None:
