@@ -18,12 +18,11 @@ from wsgiapp.codec import decode_tensor
 from wsgiapp.protos import CollectionDef, GraphDef, MetaGraphDef, SavedModel, VariableDef
 
 COLLECTION = "collection:"
-#: Collections of variables that a checkpoint holds, and the one of those that it does not.
-SAVED, LOCAL = ("variables", "trainable_variables", "model_variables"), "local_variables"
+#: The collections of variables. A checkpoint holds those in the first and, of the last two, those not in the second.
+GLOBAL, LOCAL, TRAINABLE, MODEL = "variables", "local_variables", "trainable_variables", "model_variables"
 ASSETS = "asset_filepaths"
 VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"}
-TABLES = {"HashTable", "HashTableV2"}
-INITIALIZE_TABLE = "InitializeTable"
+FILL_TABLE = ("InitializeTable", "LookupTableImport")
 ASSIGN = {"Assign", "AssignVariableOp"}
 PLACEHOLDERS = {"Placeholder", "PlaceholderV2"}
 
@@ -145,7 +144,7 @@ class MetaGraph:
         return [
             node.name
             for node in self.message.graph_def.node
-            if node.op.startswith(INITIALIZE_TABLE) and node.input and operation_of(node.input[0]) in among
+            if node.op.startswith(FILL_TABLE) and node.input and operation_of(node.input[0]) in among
         ]
 
     def subset(self, names: Collection[str], replaced: Mapping[str, Any] | None = None) -> MetaGraphDef:
@@ -165,7 +164,7 @@ class MetaGraph:
         subset.graph_def.node.extend(replaced.values())
         for variable in self.variables.values():
             if variable.name in names:
-                collection = subset.collection_def[LOCAL if variable.is_local else SAVED[0]]
+                collection = subset.collection_def[LOCAL if variable.is_local else GLOBAL]
                 collection.bytes_list.value.append(variable.definition.SerializeToString())
         assets = [name for name in self._entries(ASSETS) if operation_of(name) in names]
         if assets:
@@ -208,7 +207,7 @@ class MetaGraph:
 
     def _find_variables(self) -> Iterator[Variable]:
         seen = set()
-        for collection in (*SAVED, LOCAL):
+        for collection in (GLOBAL, LOCAL, TRAINABLE, MODEL):
             for content in self._collection(collection).bytes_list.value:
                 definition = VariableDef.FromString(content)
                 name = operation_of(definition.variable_name)

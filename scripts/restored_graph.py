@@ -48,9 +48,19 @@ def explained(what: str, then: str = "") -> Iterator[None]:
     """Turn what TensorFlow raises into a `CheckpointError` of one line: what it is about, the problem, what to do."""
     try:
         yield
-    except (tf.errors.OpError, ValueError, KeyError, TypeError, RuntimeError) as exc:
-        lines = str(getattr(exc, "message", exc)).strip().splitlines() or [type(exc).__name__]
-        raise CheckpointError(f"{what}: {lines[0].rstrip('.')}{then}") from exc
+    except CheckpointError:
+        raise
+    except Exception as exc:  # TensorFlow raises its own errors and, for the same reasons, most of Python's
+        raise CheckpointError(f"{what}: {_problem(exc)}{then}") from exc
+
+
+def _problem(exc: Exception) -> str:
+    """The line of a message that says what happened; TensorFlow wraps it in where the node was made."""
+    lines = [line.strip() for line in str(getattr(exc, "message", exc)).splitlines() if line.strip()]
+    if lines and lines[0].startswith("Graph execution error"):
+        nodes = [number for number, line in enumerate(lines) if line.startswith("Node: ")]
+        lines = [line for line in lines[nodes[-1] + 1 if nodes else 0 :] if "root error(s) found" not in line]
+    return lines[0].removeprefix("(0) ").rstrip(".") if lines else type(exc).__name__
 
 
 def import_graph(message: Any, option: str) -> None:
@@ -65,6 +75,8 @@ class Checkpoint:
     def __init__(self, prefix: str) -> None:
         """Read its index. Raises `CheckpointError`."""
         self._option = f"--checkpoint {prefix}"
+        if prefix.endswith(".index"):  # would be read as a checkpoint of the older format, with no tensors in it
+            raise CheckpointError(f"{self._option}: a part of a checkpoint{_beside(prefix)}")
         with explained(self._option, _beside(prefix)):
             self._reader = tf.compat.v1.train.NewCheckpointReader(prefix)
             self._shapes: dict[str, list[int]] = self._reader.get_variable_to_shape_map()
@@ -148,7 +160,7 @@ class RestoredGraph:
             feeds = {tensor: inputs[name] for name, tensor in self._inputs.items()}
             try:
                 return inputs, self._session.run(self._outputs, feeds)
-            except (tf.errors.InvalidArgumentError, ValueError):
+            except (tf.errors.OpError, ValueError):
                 if samples or size == OPEN_SIZES[-1]:
                     then = "; give an input that the model takes with --sample NAME=FILE"
                     with explained("--input: the model refuses the sample input", then):
@@ -237,16 +249,14 @@ def _stand_ins(meta: MetaGraph, signature: Signature, option: str) -> dict[str, 
         for tensor, about in described.items():
             with explained(about):
                 found = graph.get_tensor_by_name(tensor)
-            node = tf.compat.v1.NodeDef(name=meta.unused_name(f"{operation_of(tensor)}_value"))
+            if found.dtype in (tf.resource, tf.variant):
+                raise CheckpointError(f"{about}: a {found.dtype.name} is no value; name a tensor of numbers or strings")
+            node = tf.compat.v1.NodeDef(name=meta.unused_name(tensor.replace(":", "_")))
             node.attr["dtype"].type = found.dtype.base_dtype.as_datatype_enum
             if tensor in signature.constants:
                 node.op = "Const"
                 value = _constant(about, signature.constants[tensor], found)
                 node.attr["value"].tensor.CopyFrom(encode_tensor(value))
-            elif found.dtype in (tf.resource, tf.variant):
-                raise CheckpointError(
-                    f"{about}: a {found.dtype.name} cannot be sent; name a tensor of numbers or strings"
-                )
             elif found.op.type.startswith("Placeholder"):
                 continue
             else:
