@@ -147,8 +147,7 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
                 random = meta.random_operations(signature.outputs.values(), signature.cut)
                 hint = f"; {shortened(random)}: random, fix what switches it on with --constant" if random else ""
                 raise CheckpointError(f"--output {different[0]}: the written model predicts otherwise{hint}")
-            progress.say("loaded it: it predicts the same")
-    progress.say(f"{options.out} is ready to be served")
+            progress.say(f"loaded it: it predicts the same, and becomes {options.out}")
 
 
 def refuse_place(out: Path) -> None:

@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(file: Path, prefix: Path, seed: int) -> None:
     """Initialise the variables, and save them."""
     started = time.monotonic()
+    if files_of(prefix):
+        raise CheckpointError(f"--checkpoint {prefix}: is there already; name another prefix")
     meta = MetaGraph(file)
     variables = meta.saved_variables()
     if not variables:
@@ -54,8 +56,18 @@ def run(file: Path, prefix: Path, seed: int) -> None:
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with quiet():
         import restored_graph
-    count = restored_graph.save_initial_values(meta, variables, prefix, seed)
+    try:
+        count = restored_graph.save_initial_values(meta, variables, prefix, seed)
+    except BaseException:
+        for file in files_of(prefix):
+            file.unlink()
+        raise
     print(f"wrote {len(variables)} variables, {count:,} numbers, to {prefix} in {time.monotonic() - started:.1f} s")
+
+
+def files_of(prefix: Path) -> list[Path]:
+    """The files of a checkpoint."""
+    return [*prefix.parent.glob(f"{prefix.name}.data-*"), *prefix.parent.glob(f"{prefix.name}.index*")]
 
 
 if __name__ == "__main__":

@@ -60,9 +60,10 @@ def averages():
     """Saved under the names of the moving averages, as for inference; the graph's saver is the only one to know."""
     with graph() as session:
         x = v1.placeholder(tf.float32, name="x")
-        w = v1.get_variable("w", [], initializer=v1.constant_initializer(3.0))
+        w = v1.get_variable("w", [], initializer=v1.zeros_initializer())
         tf.multiply(x, w, name="y")
         session.run(v1.global_variables_initializer())
+        session.run(w.assign(3.0))
         v1.train.Saver({"w/ExponentialMovingAverage": w}).save(session, str(FOLDER / "averages"))
 
 

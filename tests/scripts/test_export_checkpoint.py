@@ -54,8 +54,10 @@ class Worker:
         files = ["--meta", str(self.folder / (meta or f"{name}.meta")), "--checkpoint", str(self.folder / name)]
         return Ran(**self._ask(export=[*files, "--out", str(out), *arguments], file_bytes=file_bytes))
 
-    def random(self, meta: str, prefix: Path, *arguments: str) -> Ran:
-        return Ran(**self._ask(random=["--meta", str(self.folder / meta), "--checkpoint", str(prefix), *arguments]))
+    def random(self, meta: str, prefix: Path, *arguments: str, file_bytes: int = 0) -> Ran:
+        """Run `random_checkpoint` on one of the graphs."""
+        files = ["--meta", str(self.folder / meta), "--checkpoint", str(prefix)]
+        return Ran(**self._ask(random=[*files, *arguments], file_bytes=file_bytes))
 
     def predict(self, directory: Path, **inputs: Any) -> Any:
         return self._ask(predict=str(directory), inputs=inputs)
@@ -117,7 +119,7 @@ def test_the_trained_weights_are_served(worker: Worker, tmp_path: Path, kind: st
     ran = worker.export(kind, out, *IMAGE_MODEL)
     assert (ran.status, ran.err) == (0, "")
     assert [line.split("s  ")[1].split()[0] for line in ran.out.splitlines()] == [
-        "read", "imported", "imported", "restored", "predicted", "wrote", "loaded", str(out)
+        "read", "imported", "imported", "restored", "predicted", "wrote", "loaded"
     ]  # fmt: skip
     assert "restored 3 of 3 variables" in ran.out
     trained = np.load(worker.folder / f"{kind}.npy")
@@ -374,6 +376,15 @@ def test_random_weights_to_try_a_graph_with(worker: Worker, tmp_path: Path) -> N
     assert ran.out.startswith("wrote 7 variables, 334 numbers, to ")
     contents = [(tmp_path / name / "weights.data-00000-of-00001").read_bytes() for name in "abc"]
     assert contents[0] == contents[1] != contents[2]
+    ran = worker.random("reference.meta", tmp_path / "a" / "weights")
+    assert (ran.status, ran.err) == (
+        1,
+        f"random_checkpoint: --checkpoint {tmp_path}/a/weights: is there already; name another prefix\n",
+    )
+    ran = worker.random("reference.meta", tmp_path / "e" / "weights", file_bytes=100)
+    assert (ran.status, ran.err.count("\n")) == (1, 1)
+    assert "File too large" in ran.err
+    assert list((tmp_path / "e").iterdir()) == []
     ran = worker.random("frozen.pb", tmp_path / "d")
     assert (ran.status, ran.err.count("\n")) == (1, 1)
 
