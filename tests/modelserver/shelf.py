@@ -1,7 +1,7 @@
 """Folders of models whose loader reads a number from a file instead of a SavedModel."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,9 @@ class Number:
         self.number = int((path / "saved_model.pb").read_text())
         self.closed = False
 
-    def predict(self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: object = ()) -> dict:
+    def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
         assert not self.closed
-        return {"number": np.array(self.number)}
-
-    def signature(self, name: str) -> SignatureDef:
-        return SignatureDef()
+        return [np.array(self.number)]
 
     def close(self) -> None:
         assert not self.closed, "closed twice"
@@ -90,7 +87,7 @@ class Shelf:
 
     def answer(self, model: str = "m", **choice: object) -> float:
         with self.manager.lease(spec(model, **choice)) as (version, servable):  # type: ignore[arg-type]
-            number = float(servable.predict("", {})["number"])
+            number = float(servable.run({}, [])[0])
             assert number // 100 == 0 or number // 100 == version
             return number
 

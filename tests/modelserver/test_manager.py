@@ -67,7 +67,7 @@ def test_a_version_in_use_is_closed_after_its_last_user(shelf: Shelf) -> None:
         shelf.add("m", 2)
         shelf.look()
         assert (version, shelf.states()) == (1, {1: UNLOADING, 2: AVAILABLE})
-        assert servable.predict("", {})["number"] == 1
+        assert servable.run({}, [])[0] == 1
         assert shelf.answer() == 2
     poll(lambda: shelf.states()[1] == END, 10)
     assert servable.closed  # type: ignore[attr-defined]
@@ -204,7 +204,7 @@ def test_files_replaced_in_place_are_loaded_beside_the_old_ones(shelf: Shelf, ga
     with shelf.manager.lease(spec()) as (_, old):
         shelf.open_gates()
         poll(lambda: shelf.answer() == 101, 10)
-        assert old.predict("", {})["number"] == 1
+        assert old.run({}, [])[0] == 1
     poll(lambda: old.closed, 10)  # type: ignore[attr-defined]
     assert shelf.states() == {1: AVAILABLE}
 
@@ -286,6 +286,27 @@ def test_labels_and_what_is_unknown(make_shelf: Callable[..., Shelf]) -> None:
         shelf.states("nosuch")
     with pytest.raises(ServingError, match="Could not find version 7 of model m"):
         shelf.error(7)
+
+
+def test_a_label_keeps_its_version(make_shelf: Callable[..., Shelf]) -> None:
+    """A newer version is loaded beside it, and the old one goes with the label, or with its files."""
+    shelf = make_shelf()
+    shelf.add("m", 1)
+    shelf.start(m=labels(stable=1))
+    shelf.add("m", 2)
+    shelf.look()
+    poll(lambda: shelf.states() == {1: AVAILABLE, 2: AVAILABLE}, 10)
+    shelf.look()
+    assert (shelf.answer(), shelf.answer(label="stable")) == (2, 1)
+    shelf.reload(m=labels(stable=2))
+    poll(lambda: shelf.states() == {1: END, 2: AVAILABLE}, 10)
+    shelf.add("m", 3)
+    shelf.look()
+    poll(lambda: shelf.states()[3] == AVAILABLE, 10)
+    shutil.rmtree(shelf.folder / "m" / "2")
+    shelf.look()
+    poll(lambda: shelf.states()[2] == END, 10)
+    assert shelf.answer() == 3
 
 
 def test_the_poller_looks_by_itself(make_shelf: Callable[..., Shelf]) -> None:

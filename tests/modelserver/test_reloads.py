@@ -82,9 +82,9 @@ def test_a_model_left_out_ends_its_calls_first(shelf: Shelf) -> None:
     with shelf.manager.lease(spec("b")) as (_, servable):
         shelf.reload(a=ALL)
         assert shelf.states("b") == {1: UNLOADING}
-        assert servable.predict("", {})["number"] == 1
+        assert servable.run({}, [])[0] == 1
         shelf.reload(a=ALL, b="")  # again, while the old one is still in use
-        assert servable.predict("", {})["number"] == 1
+        assert servable.run({}, [])[0] == 1
         assert shelf.states("b") == {1: AVAILABLE}, "it did not have to be loaded again"
     assert shelf.answer("b") == 1
     with shelf.manager.lease(spec("b")) as (_, servable):
@@ -92,7 +92,7 @@ def test_a_model_left_out_ends_its_calls_first(shelf: Shelf) -> None:
         shelf.add("b", 1, "102")
         shelf.reload(a=ALL, b="")
         assert shelf.answer("b") == 102
-        assert servable.predict("", {})["number"] == 1
+        assert servable.run({}, [])[0] == 1
     poll(lambda: servable.closed, 10)  # type: ignore[attr-defined]
     assert shelf.answer("b") == 102
 

@@ -302,7 +302,9 @@ class Manager:
             for number in [each.number for each in model.versions.values() if each.state == START]:
                 if number not in found:
                     del model.versions[number]
-            model.wanted = wanted | (hoped_for - set(whole))
+            # What a label points at stays when newer ones come: TF Serving unloads it, and its clients get NOT_FOUND.
+            labelled = set(model.config.labels.values()) & kept & set(found)
+            model.wanted = wanted | labelled | (hoped_for - set(whole))
             retired = self._retired(name, model)
             self._changed.notify_all()
         self._close_unused(retired)
