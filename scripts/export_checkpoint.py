@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 if the model stands in its place."""
     options = parse_options(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="export-") as scratch:
             os.environ["KERAS_HOME"] = scratch  # importing TensorFlow writes a file there

@@ -6,9 +6,10 @@ This imports TensorFlow; `export_checkpoint` does so only when it has refused wh
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 ASSETS = tf.compat.v1.GraphKeys.ASSET_FILEPATHS
 #: Sizes to try for dimensions that a model leaves open; a convolution without padding needs more than a few pixels.
 OPEN_SIZES = (2, 1, 32, 256)
+MOST_NUMBERS = 2**26
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # how far apart two runs of one graph may be: threads add up in any order
 NAMES_OF_METHODS = {
     "predict": "needs an input and an output",
@@ -87,24 +89,25 @@ class Checkpoint:
             )
 
     def restore(
-        self, session: tf.compat.v1.Session, variables: Mapping[str, tuple[Variable, Any]], *, allow_missing: bool
+        self, session: tf.compat.v1.Session, variables: Mapping[str, tuple[Variable, Any]], needed: Collection[str]
     ) -> list[str]:
         """Give the variables their values. The names of those that the checkpoint lacks.
 
-        With `allow_missing` those, and only those, are initialised; after the others, because some start as copies.
-        Raises `CheckpointError` where they are not allowed, and for a value that cannot be read or does not fit.
+        Those, and only those, are initialised; after the others, because some start as copies. Raises
+        `CheckpointError` where it lacks one that is `needed`, and for a value that cannot be read or does not fit.
         """
         missing = sorted(name for name, (each, _) in variables.items() if each.saved_as not in self._shapes)
-        if missing and not allow_missing:
+        refused = [name for name in missing if name in needed]
+        if refused:
             raise CheckpointError(
-                f"{self._option}: lacks {len(missing)} of the {len(variables)} variables that the outputs need: "
-                f"{shortened(missing)}; name the checkpoint of this graph, or initialise them with --allow-missing"
+                f"{self._option}: lacks {len(refused)} of the {len(needed)} variables that the outputs need: "
+                f"{shortened(refused)}; name the checkpoint of this graph, or initialise them with --allow-missing"
             )
         for name, (each, variable) in variables.items():
             if name not in missing:
                 initializer = variable.initializer
                 session.run(initializer, {initializer.inputs[1]: self._value(each, variable)})
-        with explained("--allow-missing: cannot initialise what the checkpoint lacks"):
+        with explained(f"{self._option}: cannot initialise the variables that it lacks"):
             session.run([variables[name][1].initializer for name in missing])
         return missing
 
@@ -140,11 +143,13 @@ class RestoredGraph:
         self._outputs = _tensors(session.graph, "--output", signature.outputs, stand_ins)
         variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
         self.variables = {name: (meta.variables[name], variable) for name, variable in variables.items()}
+        # The others are here because a variable starts as a copy of them.
+        self._needed = meta.needed(signature.outputs.values(), signature.cut) & set(self.variables)
         self._initial = _initial_operation(meta.table_initializers(kept))
 
     def restore(self, checkpoint: Checkpoint, *, allow_missing: bool) -> list[str]:
         """Give the variables the checkpoint's values, and do what a server does next; as `Checkpoint.restore`."""
-        missing = checkpoint.restore(self._session, self.variables, allow_missing=allow_missing)
+        missing = checkpoint.restore(self._session, self.variables, () if allow_missing else self._needed)
         for path in self._session.run(tf.compat.v1.get_collection(ASSETS)):
             if not os.path.isfile(path):
                 raise CheckpointError(f"{self._option}: needs the file {path.decode()}, which is missing; put it there")
@@ -155,17 +160,16 @@ class RestoredGraph:
 
     def predict(self, samples: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Inputs that the model takes, and what it answers. They are random where there is no sample."""
-        for size in OPEN_SIZES:
-            inputs = {name: _input(tensor, samples.get(name), size) for name, tensor in self._inputs.items()}
-            feeds = {tensor: inputs[name] for name, tensor in self._inputs.items()}
-            try:
-                return inputs, self._session.run(self._outputs, feeds)
-            except (tf.errors.OpError, ValueError):
-                if samples or size == OPEN_SIZES[-1]:
-                    then = "; give an input that the model takes with --sample NAME=FILE"
-                    with explained("--input: the model refuses the sample input", then):
-                        raise
-        raise AssertionError("one of the sizes is the last")
+        for size in OPEN_SIZES[:-1]:
+            with suppress(tf.errors.OpError, ValueError):
+                return self._predict(samples, size)
+        then = "; give an input that the model takes with --sample NAME=FILE"
+        with explained("--input: the model refuses the sample input", then):
+            return self._predict(samples, OPEN_SIZES[-1])
+
+    def _predict(self, samples: Mapping[str, Any], size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        inputs = {name: _input(tensor, samples.get(name), size) for name, tensor in self._inputs.items()}
+        return inputs, self._session.run(self._outputs, {self._inputs[name]: inputs[name] for name in inputs})
 
     def save(self, directory: Path, tags: Sequence[str], key: str, method: str) -> None:
         """Write a SavedModel into an empty directory. Raises `CheckpointError` for an invalid signature."""
@@ -302,14 +306,21 @@ def _initial_operation(tables: Sequence[str]) -> Any:
 
 
 def _input(tensor: Any, sample: Any, size: int) -> np.ndarray:
-    """A value for a tensor, with `size` for each dimension that it leaves open; a scalar where it leaves all open."""
+    """A value for a tensor, with `size` for the dimensions that it leaves open; a scalar where it leaves all open.
+
+    The first of them, which is the batch, is 2 at most. Raises `ValueError` for a sample that does not fit.
+    """
     dtype = tensor.dtype.base_dtype
-    open_shape = tensor.shape.as_list() if tensor.shape.rank is not None else []
-    shape = [size if each is None else each for each in open_shape]
+    sizes = tensor.shape.as_list() if tensor.shape.rank is not None else []
     if isinstance(sample, np.ndarray):
         return sample.astype(object if dtype == tf.string else dtype.as_numpy_dtype)
+    if isinstance(sample, bytes):
+        return np.full([each or 1 for each in sizes], sample, object)
+    shape = [each if each is not None else size if axis else min(size, 2) for axis, each in enumerate(sizes)]
+    if math.prod(shape) > MOST_NUMBERS:
+        raise ValueError(f"random numbers of shape {shape} would fill the memory")
     if dtype == tf.string:
-        return np.full([each or 1 for each in open_shape] if sample else shape, sample or b"sample", object)
+        return np.full(shape, b"sample", object)
     rng = np.random.default_rng(0)
     if dtype.is_floating or dtype.is_complex:
         return rng.normal(size=shape).astype(dtype.as_numpy_dtype)

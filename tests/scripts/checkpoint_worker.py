@@ -57,14 +57,19 @@ def trained(name, *, use_resource):
 
 
 def averages():
-    """Saved under the names of the moving averages, as for inference; the graph's saver is the only one to know."""
+    """Saved under the names of the moving averages, as for inference; the graph's saver is the only one to know.
+
+    The weight starts as a copy of a variable that is not saved.
+    """
     with graph() as session:
         x = v1.placeholder(tf.float32, name="x")
-        w = v1.get_variable("w", [], initializer=v1.zeros_initializer())
+        start = v1.get_variable("start", [], initializer=v1.zeros_initializer())
+        w = v1.get_variable("w", initializer=lambda: tf.identity(start))
         tf.multiply(x, w, name="y")
-        session.run(v1.global_variables_initializer())
         session.run(w.assign(3.0))
-        v1.train.Saver({"w/ExponentialMovingAverage": w}).save(session, str(FOLDER / "averages"))
+        names = {"w/ExponentialMovingAverage": w}
+        v1.train.Saver(names, write_version=v1.train.SaverDef.V1).save(session, str(FOLDER / "older"))
+        v1.train.Saver(names).save(session, str(FOLDER / "averages"))
 
 
 def tables():
@@ -121,7 +126,7 @@ def slow():
     with graph() as session:
         x = v1.placeholder(tf.float32, [], name="x")
         matrix = tf.fill([300, 300], x * v1.get_variable("w", []))
-        _, last = tf.while_loop(lambda i, _: i < 500, lambda i, m: (i + 1, tf.nn.l2_normalize(m @ m)), [0, matrix])
+        _, last = tf.while_loop(lambda i, _: i < 1000, lambda i, m: (i + 1, tf.nn.l2_normalize(m @ m)), [0, matrix])
         tf.reduce_sum(last, name="y")
         session.run(v1.global_variables_initializer())
         v1.train.Saver().save(session, str(FOLDER / "slow"))
@@ -137,6 +142,7 @@ def others():
     (FOLDER / "frozen.pbtxt").write_text(str(frozen))
     message = v1.MetaGraphDef.FromString((FOLDER / "averages.meta").read_bytes())
     (FOLDER / "averages.txt").write_text(str(message))
+    (FOLDER / "custom.txt").write_text(str(message).replace('op: "Mul"', 'op: "MulOfMyOwn"'))
 
 
 def predict(directory, inputs):

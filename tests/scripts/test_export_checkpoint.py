@@ -142,9 +142,10 @@ def test_only_what_the_signature_needs_is_exported(worker: Worker, tmp_path: Pat
     assert {node.name for node in graph.node if node.op == "Placeholder"} == {"images"}
 
 
-def test_the_graphs_saver_knows_the_names(worker: Worker, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "meta"), [("averages", "averages.txt"), ("older", "older.meta")])
+def test_the_graphs_saver_knows_the_names(worker: Worker, tmp_path: Path, name: str, meta: str) -> None:
     out = tmp_path / "1"
-    assert worker.export("averages", out, *X_TO_Y, meta="averages.txt").status == 0
+    assert worker.export(name, out, *X_TO_Y, meta=meta).status == 0
     assert worker.predict(out, x=2.0) == {"y": 6.0}
 
 
@@ -196,9 +197,10 @@ def test_an_input_queue_is_cut_off(worker: Worker, tmp_path: Path) -> None:
 def test_a_sample_of_ones_own(worker: Worker, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((3, 4)))
     assert worker.export("partitioned", tmp_path / "1", *X_TO_Y, "--sample", f"x={tmp_path}/x.npy").status == 0
-    np.save(tmp_path / "x.npy", np.ones((3, 5)))
-    ran = worker.export("partitioned", tmp_path / "2", *X_TO_Y, "--sample", f"x={tmp_path}/x.npy")
-    refused(ran, "--input: the model refuses the sample input", tmp_path / "2")
+    for wrong in (np.ones((3, 5)), np.array("text")):
+        np.save(tmp_path / "x.npy", wrong)
+        ran = worker.export("partitioned", tmp_path / "2", *X_TO_Y, "--sample", f"x={tmp_path}/x.npy")
+        refused(ran, "--input: the model refuses the sample input", tmp_path / "2")
 
 
 # --- what is wrong ---
@@ -256,6 +258,7 @@ def test_wrong_arguments_are_said_in_a_line(
         ("model/saved_model.pb", "no meta graph, but a SavedModel already"),
         ("averages.index", "no meta graph, or one that is cut off"),
         ("nowhere.meta", "nowhere.meta: No such file or directory; name the .meta file"),
+        ("custom.txt", "cannot import what is needed of it: Op type not registered 'MulOfMyOwn'"),
     ],
 )
 def test_what_is_no_meta_graph(
