@@ -23,6 +23,13 @@ ARRAYS = [
 ]
 
 
+def shaped(sizes: list[int], dtype: int = types_pb2.DT_FLOAT, **values: list) -> TensorProto:
+    tensor = TensorProto(dtype=dtype, **values)
+    for size in sizes:
+        tensor.tensor_shape.dim.add(size=size)
+    return tensor
+
+
 @pytest.mark.parametrize("as_content", [True, False])
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{array.shape}")
 def test_round_trip(array: np.ndarray, as_content: bool) -> None:
@@ -74,3 +81,26 @@ def test_a_shape_far_larger_than_its_values_takes_no_memory_first() -> None:
     tensor.tensor_shape.dim.add(size=2**40)
     with pytest.raises(InternalError, match="values"):
         decode_tensor(tensor)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (TensorProto(dtype=999), "type 999"),
+        (TensorProto(dtype=types_pb2.DT_VARIANT), "type DT_VARIANT"),
+        (TensorProto(dtype=types_pb2.DT_COMPLEX64, scomplex_val=[1.0, 2.0, 3.0]), "3 parts"),
+        (shaped([1] * 65, float_val=[1.0]), "65 dimensions"),
+        (shaped([0, 2**62, 8]), "dimensions"),
+    ],
+)
+def test_what_no_array_can_be(tensor: TensorProto, message: str) -> None:
+    with pytest.raises(InternalError, match=message):
+        decode_tensor(tensor)
+
+
+def test_values_too_large_for_their_type_are_cut_off_as_in_tensorflow() -> None:
+    tensor = shaped([3], dtype=types_pb2.DT_INT8, int_val=[300, -129, 5])
+    assert decode_tensor(tensor).tolist() == [44, 127, 5]
+    assert decode_tensor(shaped([1], dtype=types_pb2.DT_UINT8, int_val=[-1])).tolist() == [255]
+    half = shaped([1], dtype=types_pb2.DT_HALF, half_val=[0x13C00])
+    assert decode_tensor(half).tolist() == [1.0]

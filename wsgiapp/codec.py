@@ -85,7 +85,9 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
     """
     dtype = NUMPY_TYPES.get(tensor.dtype)
     if dtype is None:
-        raise InternalError(f"cannot read a tensor of type {types_pb2.DataType.Name(tensor.dtype)}")
+        known = types_pb2.DataType.values()
+        name = types_pb2.DataType.Name(tensor.dtype) if tensor.dtype in known else str(tensor.dtype)
+        raise InternalError(f"cannot read a tensor of type {name}")
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     size = math.prod(shape)
     if tensor.tensor_content:
@@ -99,7 +101,10 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
             flat = np.concatenate([flat, np.repeat(last, size - flat.size)])
     if flat.size != size or min(shape, default=0) < 0:
         raise InternalError(f"a tensor of shape {list(shape)} came with {flat.size} values")
-    return flat.reshape(shape)
+    try:
+        return flat.reshape(shape)
+    except ValueError as exc:  # more dimensions, or larger ones, than an array can have
+        raise InternalError(f"a tensor of {len(shape)} dimensions: {exc}") from exc
 
 
 def _as_values(array: np.ndarray, dtype: int) -> list[Any]:
@@ -115,9 +120,12 @@ def _from_values(values: Any, enum: int, dtype: np.dtype[Any]) -> np.ndarray:
         flat = np.empty(len(values), dtype=object)
         flat[:] = values
         return flat
-    if enum == types_pb2.DT_HALF:
-        return np.fromiter(values, np.uint16, len(values)).view(np.float16)
     if enum in (types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128):
+        if len(values) % 2:
+            raise InternalError(f"a tensor of {dtype} came with {len(values)} parts; a number has two")
         part = np.dtype(np.float32 if enum == types_pb2.DT_COMPLEX64 else np.float64)
         return np.fromiter(values, part, len(values)).view(dtype)
+    if VALUE_FIELDS[enum] in ("int_val", "half_val"):  # what is too large is cut off, as TensorFlow does
+        plain = np.fromiter(values, np.int32, len(values))
+        return plain.astype(np.uint16).view(dtype) if enum == types_pb2.DT_HALF else plain.astype(dtype)
     return np.fromiter(values, dtype, len(values))
