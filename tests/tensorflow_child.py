@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -45,8 +46,9 @@ def measure_memory(folder: str, cycles: str) -> None:
 
     from wsgiapp.modelserver.loading import LoadOptions, load
 
+    loaders = ThreadPoolExecutor(2)  # as the manager's
     for _ in range(int(cycles)):
-        servable = load(Path(folder), LoadOptions())
+        servable = loaders.submit(load, Path(folder), LoadOptions()).result()
         signature = servable.signatures["serving_default"]
         servable.run({signature.inputs["x"].name: np.ones((4, 8), np.float32)}, [signature.outputs["y"].name])
         servable.close()

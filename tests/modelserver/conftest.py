@@ -85,6 +85,8 @@ def flagged(serving_models: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         allowed_batch_sizes: 4 allowed_batch_sizes: 8 pad_variable_length_inputs: true"""
     )
     models = {name: serving_models / name for name in ("examples", "kinds", "lite", "plain")}
+    if HALF_PLUS_TWO.exists():
+        models["half_plus_two"] = HALF_PLUS_TWO
     flags = (
         "--enable_batching",
         f"--batching_parameters_file={parameters}",

@@ -366,6 +366,31 @@ def test_a_drain_and_a_second_sigterm(tiny_versions: dict[int, Path], tmp_path: 
     [
         ([], 2, "one of --model_config_file and --model_base_path is needed"),
         (["--model_base_path=/x", "--nosuch=1"], 2, "unrecognized arguments"),
+        (
+            ["--model_base_path=/x", "--enable_serialization_as_tensor_content=perhaps"],
+            2,
+            "'perhaps' is not true or false",
+        ),
+        (
+            ["--model_base_path=/x", "--batching_parameters_file={bad}"],
+            2,
+            "batching_parameters_file is set without setting server_options.enable_batching to true",
+        ),
+        (
+            ["--model_base_path=/x", "--enable_batching", "--batching_parameters_file={bad}"],
+            1,
+            "Invalid protobuf file: '",
+        ),
+        (
+            [
+                "--model_base_path=/x",
+                "--tensorflow_session_parallelism=1",
+                "--tensorflow_intra_op_parallelism=1",
+                "--tensorflow_inter_op_parallelism=1",
+            ],
+            2,
+            "You cannot configure all.",
+        ),
         (["--model_config_file={bad}"], 1, "Error parsing text-format tensorflow.serving.ModelServerConfig"),
         (["--model_config_file={twice}"], 1, "Illegal to list model m multiple times in config list"),
     ],

@@ -1,8 +1,13 @@
 """PredictionService over gRPC, on models of many kinds."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
 import numpy as np
 import pytest
 
+from fake_servable import FakeServable, signature
 from serving_client import (
     ServingClient,
     example,
@@ -14,9 +19,12 @@ from serving_client import (
 )
 from support import SHARED_DATA
 from wsgiapp.codec import decode_tensor
+from wsgiapp.modelserver.servable import InferenceOptions
+from wsgiapp.modelserver.services import PredictionService
 from wsgiapp.protos import (
     ClassificationRequest,
     GetModelMetadataRequest,
+    ModelSpec,
     ModelVersionStatus,
     MultiInferenceRequest,
     PredictRequest,
@@ -261,8 +269,58 @@ def test_limits_of_batching(flagged: ServingClient) -> None:
     assert [each.value for each in response.result.regressions] == [3.0] * 5
 
 
+class Context:
+    """The part of a gRPC context that the services use."""
+
+    def __init__(self, *, active: bool = True) -> None:
+        self.active = active
+
+    def is_active(self) -> bool:
+        return self.active
+
+    def abort(self, code: grpc.StatusCode, text: str) -> None:
+        raise Aborted(code, text)
+
+
+class Aborted(Exception):
+    pass
+
+
+class Lender:
+    """A manager with one servable for whoever asks."""
+
+    def __init__(self, servable: FakeServable) -> None:
+        self.servable = servable
+
+    @contextmanager
+    def lease(self, _: ModelSpec) -> Iterator[tuple[int, FakeServable]]:
+        yield 7, self.servable
+
+
+def test_an_unexpected_error_is_logged_and_answered_in_plain_words(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: object) -> np.ndarray:
+        raise KeyError("secret")
+
+    servable = FakeServable({"y:0": broken}, serving_default=signature("predict", {}, {"y": "y:0"}))
+    service = PredictionService(Lender(servable), InferenceOptions())
+    with pytest.raises(Aborted) as caught:
+        service.Predict(predict_request(model_spec("m"), {}), Context())
+    assert caught.value.args == (grpc.StatusCode.INTERNAL, "the model server failed (KeyError); its log says why")
+    assert "secret" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_nothing_is_run_for_a_client_that_gave_up() -> None:
+    servable = FakeServable({}, serving_default=signature("predict", {}, {"y": "y:0"}))
+    service = PredictionService(Lender(servable), InferenceOptions())
+    with pytest.raises(Aborted) as caught:
+        service.Predict(predict_request(model_spec("m"), {}), Context(active=False))
+    assert caught.value.args[0] is grpc.StatusCode.CANCELLED
+    assert not servable.runs
+
+
 @pytest.mark.skipif(NOT_SHARED, reason="TF Serving's half_plus_two is not at hand")
-def test_half_plus_two(serving: ServingClient) -> None:
+def test_half_plus_two(serving: ServingClient, flagged: ServingClient) -> None:
     """What TF Serving's own integration test sends."""
     request = PredictRequest(model_spec=model_spec("half_plus_two"), output_filter=["y"])
     request.inputs["x"].dtype = types_pb2.DT_FLOAT
@@ -271,6 +329,7 @@ def test_half_plus_two(serving: ServingClient) -> None:
     response = serving.predict(request)
     assert list(response.outputs["y"].float_val) == [3.0]
     assert response.model_spec == model_spec("half_plus_two", "serving_default", 124)
+    assert outputs_of(flagged.predict(request)) == {"y": [3.0]}
 
     one = examples(example(x=2.0))
     to_classify, to_regress = (model_spec("half_plus_two", f"{method}_x_to_y") for method in ("classify", "regress"))

@@ -28,6 +28,10 @@ gc.freeze()
 
 SERVE_TAG = "serve"
 MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
+
+# Each set of outputs that clients ask for is prepared once, which takes memory: the oldest gives way.
+MAX_CALLABLES = 128
+
 GRPC_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -43,14 +47,16 @@ class SavedModelServable:
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._lock = threading.Lock()
+        self.signatures: Mapping[str, SignatureDef] = {}
+        error: ServingError | None = None
         try:
             meta_graph = tf.compat.v1.saved_model.load(self._session, [SERVE_TAG], str(path))
+            self.signatures = dict(meta_graph.signature_def)
         except Exception as exc:
             error = _load_error(path, exc)
-            exc.__traceback__ = None  # its frames hold the graph
+        if error is not None:  # only now, when the frames of TensorFlow's error hold the graph no more
             self.close()
-            raise error from None
-        self.signatures: Mapping[str, SignatureDef] = dict(meta_graph.signature_def)
+            raise error
 
     def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
         """As `servable.Servable.run`."""
@@ -76,6 +82,8 @@ class SavedModelServable:
         """
         with self._lock:
             if (feeds, fetches) not in self._callables:
+                if len(self._callables) == MAX_CALLABLES:
+                    del self._callables[next(iter(self._callables))]
                 options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
                 self._callables[feeds, fetches] = self._session._make_callable_from_options(options)
             return self._callables[feeds, fetches]
