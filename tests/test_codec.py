@@ -52,6 +52,13 @@ def test_one_value_stands_for_all_and_the_last_one_is_repeated() -> None:
     assert decode_tensor(tensor).tolist() == [4, 5, 5, 5]
 
 
+def test_no_value_at_all_stands_for_zeros() -> None:
+    for dtype, value in ((types_pb2.DT_FLOAT, 0.0), (types_pb2.DT_BOOL, False), (types_pb2.DT_STRING, b"")):
+        tensor = TensorProto(dtype=dtype)
+        tensor.tensor_shape.dim.add(size=2)
+        assert decode_tensor(tensor).tolist() == [value, value]
+
+
 def test_the_tables_agree() -> None:
     assert set(NUMPY_TYPES) == set(VALUE_FIELDS)
     assert len(TENSORFLOW_TYPES) == len(NUMPY_TYPES)

@@ -50,12 +50,10 @@ with _without_tensorflow():
     )
     from tensorflow_serving.config import model_server_config_pb2
 
-Class = classification_pb2.Class
 ClassificationRequest = classification_pb2.ClassificationRequest
 ClassificationResponse = classification_pb2.ClassificationResponse
 ClassificationResult = classification_pb2.ClassificationResult
 CollectionDef = meta_graph_pb2.CollectionDef
-Classifications = classification_pb2.Classifications
 Example = example_pb2.Example
 Feature = feature_pb2.Feature
 Features = feature_pb2.Features
@@ -104,11 +102,9 @@ MODEL_MANAGEMENT = "wsgiapp.ModelManagement"
 
 __all__ = [
     "MODEL_MANAGEMENT",
-    "Class",
     "ClassificationRequest",
     "ClassificationResponse",
     "ClassificationResult",
-    "Classifications",
     "CollectionDef",
     "Example",
     "Feature",

@@ -9,7 +9,7 @@ from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.methods import METHOD_NAMES
 from wsgiapp.modelserver.servable import InferenceOptions, Servable, answered_spec, signature_key
 from wsgiapp.modelserver.tensors import decode_input, dtype_name, encode_output
-from wsgiapp.protos import PredictRequest, PredictResponse, SignatureDef, TensorProto
+from wsgiapp.protos import PredictRequest, PredictResponse, SignatureDef, TensorInfo, TensorProto
 
 
 def predict(servable: Servable, request: PredictRequest, options: InferenceOptions) -> PredictResponse:
@@ -57,18 +57,22 @@ def _feeds(signature: SignatureDef, sent: Mapping[str, TensorProto]) -> dict[str
             f"Inputs contains invalid name. Used request inputs: {','.join(sorted(names & wanted))}, "
             f"request input: {','.join(sorted(names))}"
         )
-    order = sorted(info.name for info in signature.inputs.values())
     feeds = {}
     for alias, info in signature.inputs.items():
         tensor = sent[alias] if alias in names else signature.defaults[alias]
         array = decode_input(tensor, alias)
         if tensor.dtype != info.dtype:
             raise invalid_argument(
-                f"Expects arg[{order.index(info.name)}] to be {dtype_name(info.dtype)} but "
+                f"Expects arg[{_position(signature, info)}] to be {dtype_name(info.dtype)} but "
                 f"{dtype_name(tensor.dtype)} is provided (input {alias})"
             )
         feeds[info.name] = array
     return feeds
+
+
+def _position(signature: SignatureDef, info: TensorInfo) -> int:
+    """Where TensorFlow's session counts a feed: they are in the order of the tensors' names."""
+    return sorted(other.name for other in signature.inputs.values()).index(info.name)
 
 
 def _output_aliases(signature: SignatureDef, output_filter: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ from wsgiapp.protos import SignatureDef
 tf.get_logger().setLevel(logging.ERROR)  # it finds the loader of TensorFlow 1 deprecated; TF Serving uses it too
 
 # What TensorFlow made while it was imported stays for good. Kept out of the collector, an unload collects its own
-# graph alone (measured: 20 ms instead of 400, in which no call would be answered).
+# graph alone (measured: 1 to 23 ms instead of 180, in which no call is answered).
 gc.collect()
 gc.freeze()
 
@@ -113,6 +113,8 @@ def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
             "`saved_model.pb`): copy the whole export into it"
         )
     match exc:
+        case PermissionError() | tf.errors.PermissionDeniedError():
+            return grpc.StatusCode.PERMISSION_DENIED, "its files cannot be read: let the server's user read them"
         case OSError():
             return grpc.StatusCode.DATA_LOSS, "saved_model.pb is truncated or no SavedModel: copy the export again"
         case RuntimeError() if "MetaGraphDef associated with tags" in str(exc):
