@@ -121,6 +121,12 @@ class Backend:
     message_bytes: int = setting(
         64 * 2**20, "bytes of one gRPC message; gRPC's own 4 MB are less than one 1024x1024 picture", least=2**20
     )
+    deadline_seconds: float = setting(
+        10.0,
+        "seconds for a call below `/v1/` to a model without a table of its own, retries included; then the client "
+        "gets 504",
+        least=0.001,
+    )
     metrics_path: str = setting(
         "", "path at which the built-in model server's own counters are served, in Prometheus's format; empty: nowhere"
     )

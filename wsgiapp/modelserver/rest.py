@@ -35,11 +35,14 @@ class RestWorker:
     besides; and it ends when the model server does, however that ends: it holds a pipe whose other end is closed then.
     """
 
-    def __init__(self, host: str, port: int, *, drain_seconds: float, metrics_path: str = "") -> None:
+    def __init__(
+        self, host: str, port: int, *, drain_seconds: float, call_seconds: float = 30.0, metrics_path: str = ""
+    ) -> None:
         """Take the port. Raises `SettingsError` where that cannot be."""
         self.address = f"{host}:{port}"
         self._listener = _bound(host, port)
         self._drain_seconds = drain_seconds
+        self._call_seconds = call_seconds
         self._metrics_path = metrics_path
         self._folder = _private_folder()
         self._stopping = threading.Event()
@@ -116,6 +119,7 @@ class RestWorker:
             "WSGIAPP_CONF": str(self._folder),
             "WSGIAPP_HOME": str(self._folder),
             "WSGIAPP_BACKEND_ADDRESS": self.backend_address,
+            "WSGIAPP_BACKEND_DEADLINE_SECONDS": str(self._call_seconds),
             "WSGIAPP_BACKEND_MESSAGE_BYTES": str(BODY_BYTES),
             "WSGIAPP_BACKEND_METRICS_PATH": self._metrics_path,
             "WSGIAPP_HTTP_DRAIN_SECONDS": str(self._drain_seconds),

@@ -19,7 +19,7 @@ from wsgiapp.modelserver.loading import LoadOptions, load
 from wsgiapp.modelserver.manager import Lifecycle, Manager
 from wsgiapp.modelserver.model_service import ModelService
 from wsgiapp.modelserver.monitoring import CountingInterceptor, Metrics
-from wsgiapp.modelserver.reloads import Reloads
+from wsgiapp.modelserver.reloads import MOST_RELOADS, Reloads
 from wsgiapp.modelserver.rest import RestWorker
 from wsgiapp.modelserver.servable import InferenceOptions
 from wsgiapp.modelserver.services import PredictionService
@@ -121,7 +121,8 @@ def _grpc_server(flags: Flags, manager: Manager, reloads: Reloads, health: Healt
         **dict(flags.grpc_channel_arguments),
     }
     server = grpc.server(
-        ThreadPoolExecutor(max_workers=flags.grpc_max_threads, thread_name_prefix="call"),
+        # Reloads wait on these threads, too, and must leave one to predictions.
+        ThreadPoolExecutor(max_workers=max(flags.grpc_max_threads, MOST_RELOADS + 2), thread_name_prefix="call"),
         options=list(options.items()),
         interceptors=[CountingInterceptor(metrics)],
     )
@@ -165,7 +166,13 @@ def _rest_worker(flags: Flags) -> RestWorker | None:
     if flags.rest_api_port == flags.port:
         log.error("--rest_api_port cannot be same as --port. Please use a different port for HTTP/REST API.")
         return None
-    return RestWorker(flags.host, flags.rest_api_port, drain_seconds=flags.drain_seconds, metrics_path=metrics_path)
+    return RestWorker(
+        flags.host,
+        flags.rest_api_port,
+        drain_seconds=flags.drain_seconds,
+        call_seconds=max(flags.rest_api_timeout_in_ms, 1) / 1000,
+        metrics_path=metrics_path,
+    )
 
 
 def _metrics_path(flags: Flags) -> str:
