@@ -16,7 +16,6 @@ from wsgiapp.backend import Target
 from wsgiapp.errors import (
     Conflict,
     DeadlineExceeded,
-    InternalError,
     InvalidArgument,
     InvalidField,
     NotFound,
@@ -88,7 +87,9 @@ class ControlPlane:
             try:
                 return modelconfig.read(self._rendered)
             except SettingsError as exc:
-                raise InternalError(f"the model server does not tell its configuration, and {exc}") from exc
+                raise Unimplemented(
+                    "the model server keeps its configuration to itself, and there is no models.config to go by"
+                ) from exc
 
     def models(self) -> list[ModelOverview]:
         """All models of the configuration in force."""

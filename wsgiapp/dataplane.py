@@ -15,7 +15,7 @@ from wsgiapp.errors import NotFound, Overloaded, RequestError, SettingsError
 from wsgiapp.passthrough import Encode, Passthrough
 from wsgiapp.pipelines import Arrays, ImageLimits, Payload, Pipeline, Resources, Result, TextLimits
 from wsgiapp.protos import ClassificationResult, Input, ModelVersionStatus, RegressionResult, SignatureDefMap
-from wsgiapp.settings import Model, Settings
+from wsgiapp.settings import Settings
 from wsgiapp.split import Split
 
 # Readiness is asked every second or so by whoever balances the load: it must not wait for a model server that hangs.
@@ -84,6 +84,7 @@ class DataPlane:
         self._backend = backend
         self._passthrough = Passthrough(backend)
         self._routes = {name: _route(settings, name) for name in settings.models}
+        self._other_deadline_seconds = settings.backend.deadline_seconds
         self._max_inflight = settings.limits.inflight
         self._inflight = 0
         self._warm: set[str] = set()
@@ -157,17 +158,14 @@ class DataPlane:
 
     @contextmanager
     def _in_flight(self, model: str) -> Iterator[float]:
-        """One of the calls that may be in flight, and its deadline.
-
-        A model that is not configured gets as long as the slowest one that is, which Nginx, too, waits for.
-        """
+        """One of the calls that may be in flight, and its deadline."""
         if self._inflight >= self._max_inflight:
             raise Overloaded(f"{self._inflight} predictions are in flight; try again in a moment")
         route = self._routes.get(model)
-        longest = max((each.deadline_seconds for each in self._routes.values()), default=Model().deadline_seconds)
+        seconds = route.deadline_seconds if route else self._other_deadline_seconds
         self._inflight += 1
         try:
-            yield time.monotonic() + (route.deadline_seconds if route else longest)
+            yield time.monotonic() + seconds
         finally:
             self._inflight -= 1
 

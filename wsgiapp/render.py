@@ -64,7 +64,7 @@ def find_nginx(settings: Settings) -> str | None:
 
 def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
     http, limits = settings.http, settings.limits
-    longest_deadline = max((model.deadline_seconds for model in settings.models.values()), default=0.0)
+    deadlines = [settings.backend.deadline_seconds, *(model.deadline_seconds for model in settings.models.values())]
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     values = {
         "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
@@ -88,7 +88,7 @@ def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "nginx_workers": settings.nginx.workers,
         "open_files": open_files,
         "python": sys.executable,
-        "read_timeout": int(longest_deadline) + 5,  # the worker answers at the deadline: Nginx comes later
+        "read_timeout": int(max(deadlines)) + 5,  # the worker answers at the deadline: Nginx comes later
         "request_line_bytes": limits.request_line_bytes,
         "run": settings.run,
         "stop_seconds": int(http.drain_seconds) + 5,

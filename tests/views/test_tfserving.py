@@ -394,6 +394,8 @@ def scores(tmp_path: Path) -> tuple[Scores, Client]:
         [models.slow]
         pipeline = "segmented_text"
         deadline_seconds = 7
+        [backend]
+        deadline_seconds = 5
         [limits]
         inflight = 2
         """)
@@ -416,11 +418,11 @@ def test_classify_and_regress(scores: tuple[Scores, Client]) -> None:
     ]
 
 
-def test_a_model_has_its_own_deadline_or_the_longest_one(scores: tuple[Scores, Client]) -> None:
+def test_a_model_has_its_own_deadline_or_that_of_the_back_end(scores: tuple[Scores, Client]) -> None:
     backend, client = scores
     for name in ("quick", "slow", "unknown"):
         client.get(f"/v1/models/{name}")
-    assert [round(seconds) for _, _, seconds in backend.asked] == [2, 7, 7]
+    assert [round(seconds) for _, _, seconds in backend.asked] == [2, 7, 5]
 
 
 def test_a_version_that_did_not_load_says_why(scores: tuple[Scores, Client]) -> None:
