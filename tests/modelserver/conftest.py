@@ -81,7 +81,7 @@ def flagged(serving_models: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("flagged")
     parameters = folder / "batching.txt"
     parameters.write_text(
-        """max_batch_size { value: 8 } batch_timeout_micros { value: 300000 } num_batch_threads { value: 2 }
+        """max_batch_size { value: 8 } batch_timeout_micros { value: 100000 } num_batch_threads { value: 2 }
         allowed_batch_sizes: 4 allowed_batch_sizes: 8 pad_variable_length_inputs: true"""
     )
     models = {name: serving_models / name for name in ("examples", "kinds", "lite", "plain")}
