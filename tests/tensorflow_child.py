@@ -1,6 +1,6 @@
 """What tests ask of the parts that import TensorFlow, in a process of its own: `python tensorflow_child.py TASK ...`.
 
-errors DIR...          load each version directory, print one line of JSON with the outcome of each
+errors OPTIONS DIR...   load each version directory, print one line of JSON with the outcome of each
 memory DIR CYCLES      load and unload a version, print the resident megabytes after each cycle
 models DIR             write two models to measure memory with: `large` variables and `many` operations
 """
@@ -23,16 +23,17 @@ def run_child(task: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def load_outcomes(*folders: Path) -> list[tuple[str, str]]:
-    """The status code and the text with which loading each version directory ends."""
-    return [(code, text) for code, text in map(json.loads, run_child("errors", *map(str, folders)))]
+def load_outcomes(*folders: Path, **options: object) -> list[tuple[str, str]]:
+    """The status code and the text with which loading each version directory ends, with these `LoadOptions`."""
+    lines = run_child("errors", json.dumps(options), *map(str, folders))
+    return [(code, text) for code, text in map(json.loads, lines)]
 
 
-def load_all(*folders: str) -> None:
+def load_all(options_json: str, *folders: str) -> None:
     from wsgiapp.modelserver.errors import ServingError
     from wsgiapp.modelserver.loading import LoadOptions, load
 
-    options = LoadOptions(prefer_tflite=True)
+    options = LoadOptions(**json.loads(options_json))
     for folder in folders:
         try:
             load(Path(folder), options).close()

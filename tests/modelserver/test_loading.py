@@ -24,7 +24,7 @@ def remove(name: str) -> Callable[[Path], None]:
 DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "whole": (lambda folder: None, "OK", ""),
     "no_model": (remove("saved_model.pb"), "NOT_FOUND", "should have a file called `saved_model.pb`"),
-    "empty_model": (cut("saved_model.pb", 0), "NOT_FOUND", "no meta graph has the tag 'serve'"),
+    "empty_model": (cut("saved_model.pb", 0), "NOT_FOUND", "it has no meta graph with the tags of --saved_model_tags"),
     "half_model": (cut("saved_model.pb", 3000), "DATA_LOSS", "saved_model.pb is truncated or no SavedModel"),
     "no_variables": (lambda folder: shutil.rmtree(folder / "variables"), "NOT_FOUND", f"{INDEX} is missing"),
     "no_index": (remove(INDEX), "NOT_FOUND", f"{INDEX} is missing"),
@@ -43,12 +43,21 @@ def test_what_does_not_load_says_what_to_do(
         source = serving_models / "lite/1" if "lite" in name else tiny_versions[1]
         shutil.copytree(source, tmp_path / name)
         damage(tmp_path / name)
-    outcomes = load_outcomes(*(tmp_path / name for name in DAMAGE))
+    outcomes = load_outcomes(*(tmp_path / name for name in DAMAGE), prefer_tflite=True)
     for (name, (_, code, text)), (found_code, found_text) in zip(DAMAGE.items(), outcomes, strict=True):
         assert found_code == code, f"{name}: {found_text}"
         assert text in found_text
         assert "\n" not in found_text
         assert code == "OK" or str(tmp_path / name) in found_text
+
+
+def test_tags_and_warm_up_are_chosen(serving_models: Path, tmp_path: Path) -> None:
+    shutil.copytree(serving_models / "train/1", tmp_path / "1")
+    requests = tmp_path / "1/assets.extra/tf_serving_warmup_requests"
+    requests.parent.mkdir()
+    requests.write_bytes(b"no records at all")
+    assert load_outcomes(tmp_path / "1", tags=["train"])[0][0] == "DATA_LOSS"
+    assert load_outcomes(tmp_path / "1", tags=["train"], warmup_iterations=0) == [("OK", "")]
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,11 @@ log = logging.getLogger(__name__)
 # TF Serving's flags that have no meaning here: they tune what TensorFlow in Python does not have, or does anyway.
 IGNORED = (
     "enable_grpc_healthcheck_service",  # always there
-    "enable_model_warmup",
     "enable_per_model_batching_parameters",
     "enable_profiler",
     "experimental_enable_static_metadata",
     "flush_filesystem_caches",
     "mixed_precision",
-    "num_request_iterations_for_warmup",
     "num_tflite_interpreters_per_pool",
     "num_tflite_pools",
     "per_process_gpu_memory_fraction",
@@ -32,7 +30,6 @@ IGNORED = (
     "response_compression_level",
     "rest_api_enable_cors_support",
     "rest_api_num_threads",  # the worker needs no threads
-    "saved_model_tags",
     "skip_initialize_tpu",
     "tensorflow_session_config_file",
     "thread_pool_factory_config_file",
@@ -67,6 +64,9 @@ class Flags:
     num_unload_threads: int
     enable_serialization_as_tensor_content: bool
     enable_signature_method_name_check: bool
+    enable_model_warmup: bool
+    num_request_iterations_for_warmup: int
+    saved_model_tags: str
     enable_batching: bool
     batching_parameters_file: Path | None
     prefer_tflite_model: bool
@@ -217,6 +217,9 @@ def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
     switch(
         "--enable_signature_method_name_check", "refuse Classify and Regress on signatures exported for another call"
     )
+    switch("--enable_model_warmup", "answer a version's recorded requests before it is AVAILABLE", default=True)
+    add("--num_request_iterations_for_warmup", type=int, default=1, help="times that each of them is answered")
+    add("--saved_model_tags", default="serve", help="tags of the meta graph to load, with commas between them")
     switch("--enable_batching", "let requests that wait at the same moment share a run")
     add("--batching_parameters_file", type=Path, default=None, help="BatchingParameters in text format")
     switch("--prefer_tflite_model", "load a version's model.tflite, where it has one, instead of its SavedModel")
@@ -251,9 +254,9 @@ def _contradiction(flags: Flags) -> str:
     return ""
 
 
-def _add_switch(group: argparse._ArgumentGroup, name: str, text: str) -> None:
-    """A flag that is off by default; `--name`, `--name=true` and `--name=1` turn it on."""
-    group.add_argument(name, type=_boolean, nargs="?", const=True, default=False, help=text)
+def _add_switch(group: argparse._ArgumentGroup, name: str, text: str, *, default: bool = False) -> None:
+    """A flag that `--name`, `--name=true` and `--name=1` turn on, `--name=false` and `--name=0` off."""
+    group.add_argument(name, type=_boolean, nargs="?", const=True, default=default, help=text)
 
 
 def _boolean(text: str) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wsgiapp.modelserver.batching import BatchedServable, BatchScheduler
-from wsgiapp.modelserver.saved_model import SavedModelServable
+from wsgiapp.modelserver.saved_model import SERVE_TAG, SavedModelServable
 from wsgiapp.modelserver.servable import InferenceOptions, Servable
 from wsgiapp.modelserver.tflite import MODEL_FILE, TfliteServable
 from wsgiapp.modelserver.warmup import warm_up
@@ -14,11 +14,14 @@ from wsgiapp.modelserver.warmup import warm_up
 class LoadOptions:
     """How versions are loaded, the same for all of them.
 
-    `intra_op_threads` and `inter_op_threads` are TensorFlow's (0: the cores). `prefer_tflite` takes a version's
+    `tags` choose the meta graph of a SavedModel. Each recorded request of the warm-up is answered `warmup_iterations`
+    times. `intra_op_threads` and `inter_op_threads` are TensorFlow's (0: the cores). `prefer_tflite` takes a version's
     `model.tflite`, where it has one, instead of its SavedModel. With a `scheduler`, requests share runs. `inference` is
     how the recorded requests of the warm-up are answered.
     """
 
+    tags: tuple[str, ...] = (SERVE_TAG,)
+    warmup_iterations: int = 1
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     prefer_tflite: bool = False
@@ -30,7 +33,7 @@ def load(path: Path, options: LoadOptions) -> Servable:
     """The version in the directory `path`, warmed up. Raises `ServingError` in one line that names the directory."""
     servable = _open(path, options)
     try:
-        warm_up(servable, path, options.inference)
+        warm_up(servable, path, options.inference, iterations=options.warmup_iterations)
     except BaseException:
         servable.close()
         raise
@@ -43,6 +46,9 @@ def _open(path: Path, options: LoadOptions) -> Servable:
         servable = TfliteServable(path / MODEL_FILE, threads=options.intra_op_threads)
     else:
         servable = SavedModelServable(
-            path, intra_op_threads=options.intra_op_threads, inter_op_threads=options.inter_op_threads
+            path,
+            options.tags,
+            intra_op_threads=options.intra_op_threads,
+            inter_op_threads=options.inter_op_threads,
         )
     return BatchedServable(servable, options.scheduler) if options.scheduler else servable

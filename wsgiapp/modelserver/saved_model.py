@@ -38,8 +38,15 @@ GRPC_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grp
 class SavedModelServable:
     """A SavedModel in a session of its own, so that unloading it frees all it took."""
 
-    def __init__(self, path: Path, *, intra_op_threads: int = 0, inter_op_threads: int = 0) -> None:
-        """Load the meta graph with the tag `serve`. Raises `ServingError` in one line that names the directory."""
+    def __init__(
+        self,
+        path: Path,
+        tags: Sequence[str] = (SERVE_TAG,),
+        *,
+        intra_op_threads: int = 0,
+        inter_op_threads: int = 0,
+    ) -> None:
+        """Load the meta graph with the `tags`. Raises `ServingError` in one line that names the directory."""
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
         )
@@ -50,7 +57,7 @@ class SavedModelServable:
         self.signatures: Mapping[str, SignatureDef] = {}
         error: ServingError | None = None
         try:
-            meta_graph = tf.compat.v1.saved_model.load(self._session, [SERVE_TAG], str(path))
+            meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(path))
             self.signatures = dict(meta_graph.signature_def)
         except Exception as exc:
             error = _load_error(path, exc)
@@ -118,7 +125,9 @@ def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
         case OSError():
             return grpc.StatusCode.DATA_LOSS, "saved_model.pb is truncated or no SavedModel: copy the export again"
         case RuntimeError() if "MetaGraphDef associated with tags" in str(exc):
-            return grpc.StatusCode.NOT_FOUND, f"no meta graph has the tag {SERVE_TAG!r}: export the model for serving"
+            return grpc.StatusCode.NOT_FOUND, (
+                "it has no meta graph with the tags of --saved_model_tags: export the model with them"
+            )
         case ValueError() if "not a valid checkpoint" in str(exc):
             return grpc.StatusCode.NOT_FOUND, "variables/variables.index is missing: copy the export again"
         case tf.errors.NotFoundError() if "Op type not registered" in str(exc):

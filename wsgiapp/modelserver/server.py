@@ -88,6 +88,8 @@ def _load_options(flags: Flags) -> LoadOptions:
     if not any(threads):
         threads = (flags.tensorflow_session_parallelism, flags.tensorflow_session_parallelism)
     return LoadOptions(
+        tags=tuple(flags.saved_model_tags.split(",")),
+        warmup_iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
         intra_op_threads=threads[0],
         inter_op_threads=threads[1],
         prefer_tflite=flags.prefer_tflite_model,

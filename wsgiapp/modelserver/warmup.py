@@ -34,20 +34,21 @@ CALLS = {
 }
 
 
-def warm_up(servable: Servable, path: Path, options: InferenceOptions) -> None:
-    """Answer the version's recorded requests, if it has any.
+def warm_up(servable: Servable, path: Path, options: InferenceOptions, *, iterations: int = 1) -> None:
+    """Answer the version's recorded requests, if it has any, each `iterations` times; none of them for 0.
 
     Raises `ServingError` that names the file: for a record that fails, that cannot be read, or that is one too many.
     """
     file = path / REQUESTS
-    if not file.exists():
+    if iterations < 1 or not file.exists():
         return
     started, count = time.monotonic(), 0
     for count, record in enumerate(_records(file), start=1):
         if count > MAX_RECORDS:
             raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
         try:
-            _replay(servable, record, options)
+            for _ in range(iterations):
+                _replay(servable, record, options)
         except ServingError as exc:
             reason = " ".join(str(exc).split())  # in one line: it becomes the status of the version
             raise ServingError(exc.code, f"warmup record {count} of {file} failed: {reason}") from exc
