@@ -207,12 +207,13 @@ class Container:
             raise StackError(f"container.image: cannot pull {self.image}: {exc}") from exc
 
     def _unreadable(self) -> Iterator[Path]:
-        """The models' folders with something in it that the container's user cannot read."""
-        if self._settings.container.user == "0:0":
+        """The configuration, and the models' folders, with something in it that the container's user cannot read."""
+        uid, gid = self.user
+        if uid == 0:
             return
-        for base_path in self._base_paths():
-            if any(not _is_readable(path, *self.user) for path in [base_path, *base_path.rglob("*")] if path.exists()):
-                yield base_path
+        for root in [self._config_file, *self._base_paths()]:
+            if not all(_is_readable(path, uid, gid) for path in [root, *root.rglob("*")] if path.exists()):
+                yield root
 
     def _create(self) -> str:
         """Make the container, not yet running; its id."""
