@@ -5,25 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
-
 from wsgiapp.errors import SettingsError
-
-INT64, BOOL, STRING = "Int64Value", "BoolValue", "StringValue"
-
-# `session_bundle_config.proto` is not among the modules of tensorflow-serving-api. Text format needs names and types
-# only, so that the numbers are those of this table.
-FIELDS = {
-    "max_batch_size": INT64,
-    "batch_timeout_micros": INT64,
-    "max_enqueued_batches": INT64,
-    "num_batch_threads": INT64,
-    "thread_pool_name": STRING,
-    "allowed_batch_sizes": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
-    "pad_variable_length_inputs": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
-    "enable_large_batch_splitting": BOOL,
-    "max_execution_batch_size": INT64,
-}
+from wsgiapp.modelserver import textconfigs
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +40,7 @@ def read_parameters(path: Path | None) -> BatchingParameters:
     """
     if path is None:
         return BatchingParameters()
-    message = _message_class()()
-    try:
-        text_format.Parse(path.read_text(encoding="utf-8"), message)
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as exc:
-        raise SettingsError(f"Invalid protobuf file: '{path}' is no text of BatchingParameters: {exc}") from exc
-    parameters = BatchingParameters(**_given(message))
+    parameters = BatchingParameters(**_given(textconfigs.read("BatchingParameters", path)))
     if problem := _problem(parameters):
         raise SettingsError(f"{path}: {problem}")
     return parameters
@@ -100,25 +78,3 @@ def _problem(parameters: BatchingParameters) -> str:
             f"expected {parameters.run_size}"
         )
     return ""
-
-
-def _message_class() -> type[Any]:
-    """The class of `tensorflow.serving.BatchingParameters`, in a pool of its own."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="batching_parameters.proto", package="tensorflow.serving", syntax="proto3"
-    )
-    file.dependency.append(wrappers_pb2.DESCRIPTOR.name)
-    message = file.message_type.add(name="BatchingParameters")
-    for number, (name, kind) in enumerate(FIELDS.items(), start=1):
-        field = message.field.add(name=name, number=number, label=descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL)
-        if isinstance(kind, str):
-            field.type = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
-            field.type_name = f".google.protobuf.{kind}"
-        else:
-            field.type = kind
-        if name == "allowed_batch_sizes":
-            field.label = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters"))
