@@ -72,7 +72,7 @@ def write_models(folder: str) -> None:
                 x = x * self.pieces[number % len(self.pieces)] + float(number)
             return {"y": tf.reduce_sum(tf.matmul(x, self.wide), axis=1)}
 
-    for name, model in (("large", Model(3_300_000, 1, 1)), ("many", Model(8, 150, 50))):
+    for name, model in (("large", Model(3_300_000, 1, 1)), ("many", Model(8, 60, 20))):
         tf.saved_model.save(model, f"{folder}/{name}", signatures={"serving_default": model.predict})
 
 

@@ -202,59 +202,62 @@ def site(tmp_path: Path, tiny_versions: dict[int, Path]) -> Iterator[Site]:
 
 
 def test_everything_changes_and_no_prediction_fails(site: Site) -> None:
-    with (
-        Watch(f"127.0.0.1:{site.backend_port}", "a") as watch,
-        SteadyLoad(site.port, "/a/predict", "/a/predict", "/a/labels/stable/predict") as load,
-    ):
-        load.wait_for_more()
-        site.add("a", 2)  # a new version
-        poll(lambda: site.predict("/a/predict")["model"]["version"] == 2, 60)
-        load.wait_for_more()
-
-        promoted = site.models("promote", "a", "2", "--label", "stable")  # a label moves
-        assert "label stable is on version 2 now; it was on 1" in promoted
-        assert site.predict("/a/predict?label=stable")["model"] == {"name": "a", "version": 2, "label": "stable"}
-        load.wait_for_more()
-        shutil.rmtree(site.home / "models/a/1")  # the old version goes
-        poll(lambda: "Servable not found" in site.predict("/a/versions/1/predict").get("detail", ""), 60)
-        load.wait_for_more()
-
-        site.add("b", 1)  # a second model
-        stable = 'model_version_policy { all {} } version_labels { key: "stable" value: 2 }'
-        site.configure(config("a", stable), config("b"))
-        assert "is in force" in site.models("reload")
-        assert site.predict("/b/predict")["model"] == {"name": "b", "version": 1}
-        load.wait_for_more()
-
-        (site.home / "models/c/1").mkdir(parents=True)  # one that cannot load
-        (site.home / "models/c/1/saved_model.pb").write_bytes(b"\x08\x01garbage")
-        site.configure(config("a", stable), config("b"), config("c"))
-        assert "not reloaded: c: version 1: " in site.models("reload", status=1)
-        site.models("reload", "--force", status=1)
-        assert site.predict("/b/predict")["model"]["version"] == 1
-        load.wait_for_more()
-        site.configure(config("a", stable), config("b"))
-        assert "is in force" in site.models("reload")
-
-        site.add("a", 3)  # forward and back
-        assert "it was on 2" in site.models("promote", "a", "3", "--label", "stable")
-        assert site.predict("/a/labels/stable/predict")["model"]["version"] == 3
-        load.wait_for_more()
-        assert "it was on 3" in site.models("promote", "a", "2", "--label", "stable")
-        assert site.predict("/a/labels/stable/predict")["model"]["version"] == 2
-        broken = site.home / "models/a/4"
-        broken.mkdir()
-        (broken / "saved_model.pb").write_bytes(b"garbage")
-        assert "not promoted: version 4" in site.models("promote", "a", "4", "--label", "stable", status=1)
-        assert site.predict("/a/labels/stable/predict")["model"]["version"] == 2
-        load.wait_for_more()
-        poll(lambda: watch.looks[-1][0] > load.seen[-1].ended, 10)
+    with Watch(f"127.0.0.1:{site.backend_port}", "a") as watch:
+        with SteadyLoad(site.port, "/a/predict", "/a/predict", "/a/labels/stable/predict") as load:
+            change_everything(site, load)
+        last = load.seen[-1].ended
+        poll(lambda: watch.looks[-1][0] > last, 30, "a look after the last answer")
     assert not load.failures, load.failures[:5]
     for seen in load.seen:
         version = seen.body["model"]["version"]
         assert seen.body["shift"] == SHIFTS[version]
         assert version in watch.served_during(seen.started, seen.ended), seen
     assert {seen.body["model"]["version"] for seen in load.seen} == {1, 2, 3}
+
+
+def change_everything(site: Site, load: SteadyLoad) -> None:
+    load.wait_for_more()
+    site.add("a", 2)  # a new version
+    poll(lambda: site.predict("/a/predict")["model"]["version"] == 2, 60)
+    load.wait_for_more()
+
+    promoted = site.models("promote", "a", "2", "--label", "stable")  # a label moves
+    assert "label stable is on version 2 now; it was on 1" in promoted
+    assert site.predict("/a/predict?label=stable")["model"] == {"name": "a", "version": 2, "label": "stable"}
+    load.wait_for_more()
+    shutil.rmtree(site.home / "models/a/1")  # the old version goes
+    poll(lambda: "Servable not found" in site.predict("/a/versions/1/predict").get("detail", ""), 60)
+    load.wait_for_more()
+
+    site.add("b", 1)  # a second model
+    stable = 'model_version_policy { all {} } version_labels { key: "stable" value: 2 }'
+    site.configure(config("a", stable), config("b"))
+    assert "is in force" in site.models("reload")
+    assert site.predict("/b/predict")["model"] == {"name": "b", "version": 1}
+    load.wait_for_more()
+
+    (site.home / "models/c/1").mkdir(parents=True)  # one that cannot load
+    (site.home / "models/c/1/saved_model.pb").write_bytes(b"\x08\x01garbage")
+    site.configure(config("a", stable), config("b"), config("c"))
+    assert "not reloaded: c: version 1: " in site.models("reload", status=1)
+    site.models("reload", "--force", status=1)
+    assert site.predict("/b/predict")["model"]["version"] == 1
+    load.wait_for_more()
+    site.configure(config("a", stable), config("b"))
+    assert "is in force" in site.models("reload")
+
+    site.add("a", 3)  # forward and back
+    assert "it was on 2" in site.models("promote", "a", "3", "--label", "stable")
+    assert site.predict("/a/labels/stable/predict")["model"]["version"] == 3
+    load.wait_for_more()
+    assert "it was on 3" in site.models("promote", "a", "2", "--label", "stable")
+    assert site.predict("/a/labels/stable/predict")["model"]["version"] == 2
+    broken = site.home / "models/a/4"
+    broken.mkdir()
+    (broken / "saved_model.pb").write_bytes(b"garbage")
+    assert "not promoted: version 4" in site.models("promote", "a", "4", "--label", "stable", status=1)
+    assert site.predict("/a/labels/stable/predict")["model"]["version"] == 2
+    load.wait_for_more()
 
 
 def test_the_commands_of_an_operator(site: Site) -> None:

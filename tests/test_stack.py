@@ -50,7 +50,8 @@ def is_positive(body: bytes) -> bool:
 def test_text_by_get(stack: RunningStack) -> None:
     answer = fetch(text_url(stack))
     assert answer.status == 200 and is_positive(answer.body)
-    assert set(answer.json) == {"status", "classes_id", "labels", "softmax"}
+    assert set(answer.json) == {"status", "classes_id", "labels", "softmax", "model"}
+    assert answer.json["model"] == {"name": "lstm", "version": 1}
     assert answer.json["classes_id"] == 1
     assert abs(sum(answer.json["softmax"]) - 1) < 1e-5
     assert answer.headers["X-Request-ID"]

@@ -13,17 +13,22 @@ from contextlib import contextmanager
 from types import ModuleType
 
 
-@contextmanager
-def _without_tensorflow() -> Iterator[None]:
-    if "tensorflow" in sys.modules:
-        yield
-        return
+def tensorflow_stand_in() -> ModuleType:
+    """An empty module with TensorFlow's search path. Raises `ImportError` where TensorFlow is not installed."""
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or spec.submodule_search_locations is None:
         raise ImportError("tensorflow is not installed; its protocol buffers are needed")
     stand_in = ModuleType("tensorflow")
     stand_in.__path__ = list(spec.submodule_search_locations)
-    sys.modules["tensorflow"] = stand_in
+    return stand_in
+
+
+@contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.modules["tensorflow"] = tensorflow_stand_in()
     try:
         yield
     finally:
@@ -146,5 +151,6 @@ __all__ = [
     "add_model_service",
     "add_prediction_service",
     "error_codes_pb2",
+    "tensorflow_stand_in",
     "types_pb2",
 ]

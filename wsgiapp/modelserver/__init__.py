@@ -10,8 +10,8 @@
     manager          which versions should be loaded, which are, and who uses them
     versions         the versions of one model, and their states; threads: what loads, closes and watches them
     loading          a version directory -> a servable, warmed up (warmup)
-    saved_model      a SavedModel in a session         } what imports TensorFlow
-    tflite           a model.tflite on interpreters    }
+    saved_model      a SavedModel in a session; tflite: a model.tflite on interpreters
+    runtime          what is needed of TensorFlow, imported without the rest
     batching         requests that wait at the same moment share a run
     rest             the gateway worker that serves the REST API
 

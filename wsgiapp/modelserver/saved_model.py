@@ -2,29 +2,17 @@
 
 import ctypes
 import gc
-import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about processors and missing GPUs
-
 import grpc
 import numpy as np
-import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
 
+from wsgiapp.modelserver import runtime
 from wsgiapp.modelserver.errors import ServingError
 from wsgiapp.protos import SignatureDef
-
-tf.get_logger().setLevel(logging.ERROR)  # it finds the loader of TensorFlow 1 deprecated; TF Serving uses it too
-
-# What TensorFlow made while it was imported stays for good. Kept out of the collector, an unload collects its own
-# graph alone (measured: 1 to 23 ms instead of 180, in which no call is answered).
-gc.collect()
-gc.freeze()
 
 SERVE_TAG = "serve"
 MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
@@ -47,17 +35,17 @@ class SavedModelServable:
         inter_op_threads: int = 0,
     ) -> None:
         """Load the meta graph with the `tags`. Raises `ServingError` in one line that names the directory."""
-        config = tf.compat.v1.ConfigProto(
+        config = runtime.config_pb2.ConfigProto(
             intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
         )
         config.gpu_options.allow_growth = True
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        self._session = runtime.Session(graph=runtime.Graph(), config=config)
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._lock = threading.Lock()
         self.signatures: Mapping[str, SignatureDef] = {}
         error: ServingError | None = None
         try:
-            meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(path))
+            meta_graph = runtime.load_saved_model(self._session, list(tags), str(path))
             self.signatures = dict(meta_graph.signature_def)
         except Exception as exc:
             error = _load_error(path, exc)
@@ -70,7 +58,7 @@ class SavedModelServable:
         feed_names, fetch_names = tuple(sorted(feeds)), tuple(sorted(set(fetches)))
         try:
             values = self._callable(feed_names, fetch_names)(*(feeds[name] for name in feed_names))
-        except tf.errors.OpError as exc:
+        except runtime.errors.OpError as exc:
             raise ServingError(GRPC_CODES[exc.error_code], exc.message) from exc
         by_name = dict(zip(fetch_names, map(_as_array, values), strict=True))
         return [by_name[name] for name in fetches]
@@ -91,7 +79,7 @@ class SavedModelServable:
             if (feeds, fetches) not in self._callables:
                 if len(self._callables) == MAX_CALLABLES:
                     del self._callables[next(iter(self._callables))]
-                options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+                options = runtime.config_pb2.CallableOptions(feed=feeds, fetch=fetches)
                 self._callables[feeds, fetches] = self._session._make_callable_from_options(options)
             return self._callables[feeds, fetches]
 
@@ -120,7 +108,7 @@ def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
             "`saved_model.pb`): copy the whole export into it"
         )
     match exc:
-        case PermissionError() | tf.errors.PermissionDeniedError():
+        case PermissionError() | runtime.errors.PermissionDeniedError():
             return grpc.StatusCode.PERMISSION_DENIED, "its files cannot be read: let the server's user read them"
         case OSError():
             return grpc.StatusCode.DATA_LOSS, "saved_model.pb is truncated or no SavedModel: copy the export again"
@@ -130,13 +118,13 @@ def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
             )
         case ValueError() if "not a valid checkpoint" in str(exc):
             return grpc.StatusCode.NOT_FOUND, "variables/variables.index is missing: copy the export again"
-        case tf.errors.NotFoundError() if "Op type not registered" in str(exc):
+        case runtime.errors.NotFoundError() if "Op type not registered" in str(exc):
             return grpc.StatusCode.UNIMPLEMENTED, (
-                f"TensorFlow {tf.__version__} lacks an operation of the model: export it with operations that it has"
+                f"TensorFlow {runtime.VERSION} lacks an operation of the model: export it with operations that it has"
             )
-        case tf.errors.OpError() if "variables" in str(exc) or "RestoreV2" in str(exc):
+        case runtime.errors.OpError() if "variables" in str(exc) or "RestoreV2" in str(exc):
             return grpc.StatusCode.DATA_LOSS, "its variables are missing or truncated: copy the export again"
-        case tf.errors.OpError():
+        case runtime.errors.OpError():
             return GRPC_CODES[exc.error_code], "the model's own start-up failed: try it where it was exported"
     return grpc.StatusCode.INTERNAL, "cannot be loaded: try the export with `saved_model_cli show --all --dir`"
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 import numpy as np
-import tensorflow as tf
 
 from wsgiapp.codec import TENSORFLOW_TYPES
+from wsgiapp.modelserver import runtime
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.methods import PREDICT
 from wsgiapp.modelserver.saved_model import release_memory
@@ -53,8 +53,8 @@ class TfliteServable:
         except (ValueError, RuntimeError) as exc:
             raise ServingError(
                 grpc.StatusCode.DATA_LOSS,
-                f"{file}: truncated, no TensorFlow Lite model, or one with operations that TensorFlow {tf.__version__} "
-                f"lacks: convert it again ({_first_line(exc)})",
+                f"{file}: truncated, no TensorFlow Lite model, or one with operations that TensorFlow "
+                f"{runtime.VERSION} lacks: convert it again ({_first_line(exc)})",
             ) from None
         self.signatures: Mapping[str, SignatureDef] = _signature_defs(first)
         self._idle: queue.LifoQueue[Mapping[str, Procedure] | None] = queue.LifoQueue()
@@ -104,7 +104,7 @@ class TfliteServable:
         self._idle.put(procedures)
 
     def _interpreter(self) -> Mapping[str, Procedure]:
-        interpreter = tf.lite.Interpreter(model_content=self._content, num_threads=self._threads)
+        interpreter = runtime.lite_interpreter(self._content, self._threads)
         keys = interpreter.get_signature_list()
         if keys:
             return {key: _by_signature(interpreter.get_signature_runner(key)) for key in sorted(keys)}

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from wsgiapp.modelserver import runtime
 from wsgiapp.modelserver.classify import classify
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.multi_inference import multi_inference
@@ -58,8 +58,8 @@ def warm_up(servable: Servable, path: Path, options: InferenceOptions, *, iterat
 def _records(file: Path) -> Iterator[bytes]:
     """The records of a TFRecord file, their checksums verified."""
     try:
-        yield from tf.compat.v1.io.tf_record_iterator(str(file))
-    except tf.errors.DataLossError as exc:
+        yield from runtime.tf_record_iterator(str(file))
+    except runtime.errors.DataLossError as exc:
         raise ServingError(
             grpc.StatusCode.DATA_LOSS,
             f"{file}: {exc.message}. Please verify your warmup data is in TFRecord format.",
