@@ -10,6 +10,7 @@ import pytest
 from shelf import TEXT, Home
 from support import poll
 from wsgiapp import modelconfig, settings
+from wsgiapp.backend import Target
 from wsgiapp.controlplane import ControlPlane
 from wsgiapp.errors import (
     Conflict,
@@ -80,6 +81,23 @@ def test_a_version_that_takes_too_long_is_not_promoted(home: Home) -> None:
     with pytest.raises(Conflict, match="version 2 is not AVAILABLE after 1 s"):
         home.control.promote("m", 2, "stable")
     assert home.labels == {"stable": 1}
+
+
+def test_an_interrupted_promotion_leaves_all_as_it_was(home: Home) -> None:
+    before, seen = home.shelf.in_force, home.shelf.status
+    looks = []
+
+    def interrupted(target: Target, deadline: float) -> list[ModelVersionStatus]:
+        looks.append(target)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+        return seen(target, deadline)
+
+    home.shelf.status = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        home.control.promote("m", 2, "stable")
+    assert home.shelf.in_force == before
+    assert (home.labels, home.file.read_text()) == ({"stable": 1}, TEXT)
 
 
 def test_a_model_server_elsewhere_is_not_asked_for_its_folders(home: Home) -> None:

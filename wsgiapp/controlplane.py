@@ -156,6 +156,9 @@ class ControlPlane:
             except (RequestError, SettingsError) as exc:
                 self._roll_back(before)
                 raise Conflict(f"not promoted: {exc}; the configuration from before is in force") from exc
+            except BaseException:  # Ctrl-C
+                self._roll_back(before)
+                raise
             render.replace(self._file, promoted)
             render.replace(self._rendered, render.models_config(self._settings, promoted))
             return configured.labels.get(label)

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from modelserver.shelf import Shelf
 from serving_client import ServingClient, connected
 from support import SHARED_DATA, Process, free_port, python_module
 from wsgiapp.protos import SavedModel
@@ -97,3 +98,17 @@ def flagged(serving_models: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     )
     with running(folder, models, *flags) as client:
         yield client
+
+
+@pytest.fixture
+def make_shelf(tmp_path: Path) -> Iterator[Callable[..., Shelf]]:
+    made: list[Shelf] = []
+
+    def make(**options: object) -> Shelf:
+        made.append(Shelf(tmp_path, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for shelf in made:
+        shelf.open_gates()
+        assert shelf.manager.stop(20)

@@ -6,8 +6,7 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -19,20 +18,6 @@ from wsgiapp.protos import ModelVersionStatus
 
 START, LOADING, AVAILABLE = ModelVersionStatus.START, ModelVersionStatus.LOADING, ModelVersionStatus.AVAILABLE
 UNLOADING, END = ModelVersionStatus.UNLOADING, ModelVersionStatus.END
-
-
-@pytest.fixture
-def make_shelf(tmp_path: Path) -> Iterator[Callable[..., Shelf]]:
-    made: list[Shelf] = []
-
-    def make(**options: object) -> Shelf:
-        made.append(Shelf(tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for shelf in made:
-        shelf.open_gates()
-        assert shelf.manager.stop(20)
 
 
 @pytest.fixture

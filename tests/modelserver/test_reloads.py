@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,20 +20,6 @@ LOADING, AVAILABLE = ModelVersionStatus.LOADING, ModelVersionStatus.AVAILABLE
 UNLOADING, END = ModelVersionStatus.UNLOADING, ModelVersionStatus.END
 
 INVALID, REFUSED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
-
-
-@pytest.fixture
-def make_shelf(tmp_path: Path) -> Iterator[Callable[..., Shelf]]:
-    made: list[Shelf] = []
-
-    def make(**options: object) -> Shelf:
-        made.append(Shelf(tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for shelf in made:
-        shelf.open_gates()
-        assert shelf.manager.stop(20)
 
 
 @pytest.fixture
