@@ -12,34 +12,34 @@ PACKAGE = Path(__file__).resolve().parent.parent / "wsgiapp"
 
 LEVELS = {
     "errors": 0,
-    "settings": 0.5,  # raises errors
     "logs": 0,
     "protos": 0,
-    "codec": 1,
-    "modelconfig": 1,
-    "engine": 1,
-    "container": 1.5,  # knows a model's configuration
-    "modelcheck": 2,
-    "modelcommands": 7,
-    "modeledit": 2,
     "split": 0,
-    "savedmodel": 1,
-    "storage": 1.5,  # knows a model's configuration
+    "settings": 0.5,  # raises errors
+    "codec": 1,
+    "engine": 1,
+    "modelconfig": 1,
     "pipelines": 1,
-    "restjson": 1.5,  # knows the tensors of codec
     "render": 1,
+    "savedmodel": 1,
+    "container": 1.5,  # knows a model's configuration
+    "restjson": 1.5,  # knows the tensors of codec
+    "storage": 1.5,  # knows a model's configuration
     "backend": 2,
-    "passthrough": 2.5,  # calls the backend
+    "modelcheck": 2,
+    "modeledit": 2,
     "stack": 2,
+    "passthrough": 2.5,  # calls the backend
     "controlplane": 3,
     "dataplane": 3,
     "http": 4,
-    "views": 5,
     "middleware": 5,
+    "views": 5,
     "app": 6,
+    "modelcommands": 7,
     "server": 7,
-    "worker": 8,
     "cli": 8,
+    "worker": 8,
 }
 SIDE = "modelserver"
 
