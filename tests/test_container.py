@@ -227,9 +227,7 @@ def test_what_keeps_it_from_starting_is_said(
     named = {f"WSGIAPP_CONTAINER_{key}": value.format(nobody=nobody) for key, value in variables.items()}
     stack = contained(tmp_path_factory.mktemp("refused"), engine, **named)
     if "USER" in variables:
-        (stack.home / "models").unlink()
-        (stack.home / "models/lstm/1").mkdir(parents=True)
-        (stack.home / "models/lstm/1/saved_model.pb").touch(mode=0o600)
+        (stack.home / "models/lstm/1/saved_model.pb").chmod(0o600)
     try:
         up = stack.wsgiapp("up")
     finally:
