@@ -73,8 +73,10 @@ def write_image(stream: IO[bytes], *, with_packages: bool) -> None:
     """Write the image's files as a tar archive. Programs and libraries have the paths that they have here."""
     programs = [SHELL, PYTHON]
     binaries = [*programs, *STANDARD_LIBRARY.rglob("*.so"), *PACKAGES.glob("tensorflow/*.so*")]
+    files = [*programs, *sorted(_libraries(binaries))]
     with tarfile.open(fileobj=stream, mode="w|") as archive:
-        for file in [*programs, *sorted(_libraries(binaries))]:
+        _add_folders(archive, [*files, STANDARD_LIBRARY, PACKAGES_INSIDE, APPLICATION / "wsgiapp", ENTRY_POINT, SERVER])
+        for file in files:
             archive.add(file.resolve(), str(file), filter=_ordinary)
         archive.add(STANDARD_LIBRARY, filter=lambda member: _ordinary(member, without=NOT_OF_THE_LIBRARY))
         if with_packages:
@@ -82,6 +84,14 @@ def write_image(stream: IO[bytes], *, with_packages: bool) -> None:
         archive.add(REPOSITORY / "wsgiapp", f"{APPLICATION}/wsgiapp", filter=_ordinary)
         _add_script(archive, ENTRY_POINT, ENTRY_POINT_TEXT)
         _add_script(archive, SERVER, SERVER_TEXT)
+
+
+def _add_folders(archive: tarfile.TarFile, paths: Iterable[Path]) -> None:
+    """The folders that lead to `paths`. Those that an archive leaves out an engine may make for root alone."""
+    for folder in sorted({parent for path in paths for parent in path.parents[:-1]}):
+        member = tarfile.TarInfo(str(folder))
+        member.type, member.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(member)
 
 
 def _libraries(binaries: Iterable[Path]) -> Iterator[Path]:
