@@ -151,8 +151,27 @@ def python_module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
 
 
+class Background:
+    """Runs what `runs` names, each on a thread of its own, until the `with` block is left; they look at `stop`."""
+
+    def runs(self) -> list[Callable[[], None]]:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self.stop = threading.Event()
+        self._threads = [threading.Thread(target=run) for run in self.runs()]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
 @dataclass
-class Load:
+class Load(Background):
     """Steady requests from several threads, each on a keep-alive connection, until the `with` block is left."""
 
     url: str
@@ -161,22 +180,13 @@ class Load:
     answered: int = 0
     failures: list[str] = field(default_factory=list)
 
-    def __enter__(self) -> Self:
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(self.threads)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+    def runs(self) -> list[Callable[[], None]]:
+        return [self._run] * self.threads
 
     def _run(self) -> None:
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             try:
                 connection.request("GET", f"{parts.path}?{parts.query}")
                 response = connection.getresponse()

@@ -5,15 +5,15 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import pytest
 
-from support import Process, fetch, free_port, poll, python_module
+from support import Background, Process, fetch, free_port, poll, python_module
 from wsgiapp.backend import ModelServer, Target
 from wsgiapp.errors import RequestError
 from wsgiapp.protos import ModelVersionStatus
@@ -96,25 +96,17 @@ class Seen(NamedTuple):
     body: Any
 
 
-class SteadyLoad:
+class SteadyLoad(Background):
     """Predictions one after the other on each path, on keep-alive connections, with all that came back."""
 
     def __init__(self, port: int, *paths: str) -> None:
         self._port = port
+        self._paths = paths
         self.seen: list[Seen] = []
         self.failures: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(path,)) for path in paths]
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+    def runs(self) -> list[Callable[[], None]]:
+        return [partial(self._run, path) for path in self._paths]
 
     def wait_for_more(self, count: int = 50) -> None:
         enough = len(self.seen) + count
@@ -123,7 +115,7 @@ class SteadyLoad:
     def _run(self, path: str) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         body = json.dumps({"words": ["a", "b", "c"]})
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             started = time.monotonic()
             try:
                 connection.request("POST", path, body, {"Content-Type": "application/json"})
@@ -140,23 +132,19 @@ class SteadyLoad:
         connection.close()
 
 
-class Watch:
+class Watch(Background):
     """What the model server says of a model's versions, again and again: (from, to, the versions that serve)."""
 
     def __init__(self, address: str, model: str) -> None:
         self._server = ModelServer(address, message_bytes=2**20, max_calls=1)
         self._target = Target(model)
         self.looks: list[tuple[float, float, set[int]]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    def runs(self) -> list[Callable[[], None]]:
+        return [self._run]
 
     def __exit__(self, *exc_info: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        super().__exit__()
         self._server.close()
 
     def served_during(self, started: float, ended: float) -> set[int]:
@@ -167,7 +155,7 @@ class Watch:
         return set().union(*(versions for _, _, versions in [*before, *inside, *after]))
 
     def _run(self) -> None:
-        while not self._stop.wait(0.01):
+        while not self.stop.wait(0.01):
             asked = time.monotonic()
             try:
                 statuses = self._server.status(self._target, asked + 10)

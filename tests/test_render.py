@@ -57,6 +57,14 @@ def test_odd_names_of_home(tmp_path: Path, home: str) -> None:
         assert checked.returncode == 0, checked.stderr
 
 
+def test_models_config_can_stay_as_the_model_server_took_it(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    render(made)
+    (made.run / "models.config").write_text("taken")
+    render(made, models=False)
+    assert (made.run / "models.config").read_text() == "taken"
+
+
 def test_limits_reach_nginx(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_LIMITS_BODY_BYTES="12345", WSGIAPP_LIMITS_REQUEST_LINE_BYTES="54321")
     render(made)

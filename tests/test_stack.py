@@ -270,6 +270,20 @@ def test_a_rolling_restart_under_load_loses_no_request(stack: RunningStack) -> N
     assert {name for name in before if before[name] != after[name]} == {"app:app_00", "app:app_01"}
 
 
+def test_a_restart_leaves_a_broken_models_config_to_the_check(stack: RunningStack) -> None:
+    """It is not in force, and so not what the model server would start with, if it died now."""
+    file = stack.home / "conf/models.config"
+    whole, taken = file.read_text(), (stack.home / "run/models.config").read_text()
+    file.write_text("improperly formatted file")
+    try:
+        assert stack.wsgiapp("restart").returncode == 0
+        assert "Error parsing text-format" in stack.wsgiapp("models", "reload").stderr
+        assert (stack.home / "run/models.config").read_text() == taken
+        assert is_positive(fetch(text_url(stack)).body)
+    finally:
+        file.write_text(whole)
+
+
 def test_a_second_up_is_harmless(stack: RunningStack) -> None:
     before = stack.pids()
     started = time.monotonic()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from gevent import get_hub
+
 from wsgiapp import modelcheck, modelconfig, modeledit, render, storage
 from wsgiapp.backend import Target
 from wsgiapp.errors import (
@@ -182,7 +184,11 @@ class ControlPlane:
             raise InvalidArgument(str(exc)) from exc
 
     def _findings(self, text: str, active: ModelServerConfig | None) -> list[Finding]:
-        findings = modelcheck.check(config := self._parse(text), active, with_folders=self._folders_are_here)
+        config = self._parse(text)
+        # On a thread: a disk that is slow must not hold up the other requests of the worker.
+        findings = get_hub().threadpool.apply(
+            modelcheck.check, (config, active), {"with_folders": self._folders_are_here}
+        )
         offered = {each.name for each in config.model_config_list.config}
         for name in self._settings.models:
             if name not in offered:

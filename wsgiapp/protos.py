@@ -37,7 +37,7 @@ def _without_tensorflow() -> Iterator[None]:
 
 with _without_tensorflow():
     from tensorflow.core.example import example_pb2, feature_pb2
-    from tensorflow.core.framework import graph_pb2, tensor_pb2, tensor_shape_pb2, types_pb2, variable_pb2
+    from tensorflow.core.framework import graph_pb2, tensor_pb2, types_pb2, variable_pb2
     from tensorflow.core.protobuf import error_codes_pb2, meta_graph_pb2, saved_model_pb2
     from tensorflow_serving.apis import (
         classification_pb2,
@@ -61,7 +61,6 @@ ClassificationResult = classification_pb2.ClassificationResult
 CollectionDef = meta_graph_pb2.CollectionDef
 Example = example_pb2.Example
 Feature = feature_pb2.Feature
-Features = feature_pb2.Features
 GetModelMetadataRequest = get_model_metadata_pb2.GetModelMetadataRequest
 GetModelMetadataResponse = get_model_metadata_pb2.GetModelMetadataResponse
 GetModelStatusRequest = get_model_status_pb2.GetModelStatusRequest
@@ -90,7 +89,6 @@ SignatureDef = meta_graph_pb2.SignatureDef
 SignatureDefMap = get_model_metadata_pb2.SignatureDefMap
 TensorInfo = meta_graph_pb2.TensorInfo
 TensorProto = tensor_pb2.TensorProto
-TensorShapeProto = tensor_shape_pb2.TensorShapeProto
 VariableDef = variable_pb2.VariableDef
 
 ModelServiceServicer = model_service_pb2_grpc.ModelServiceServicer
@@ -113,7 +111,6 @@ __all__ = [
     "CollectionDef",
     "Example",
     "Feature",
-    "Features",
     "GetModelMetadataRequest",
     "GetModelMetadataResponse",
     "GetModelStatusRequest",
@@ -146,7 +143,6 @@ __all__ = [
     "SignatureDefMap",
     "TensorInfo",
     "TensorProto",
-    "TensorShapeProto",
     "VariableDef",
     "add_model_service",
     "add_prediction_service",

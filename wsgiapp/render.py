@@ -20,8 +20,11 @@ ENGINE_SECONDS = 30
 MODELSERVER_TEMPLATES = {"embedded": "modelserver", "container": "container", "external": None}
 
 
-def render(settings: Settings) -> list[Path]:
+def render(settings: Settings, *, models: bool = True) -> list[Path]:
     """Write the files to the run folder, each at once; those that changed.
+
+    Without `models` models.config stays as it is: while a model server runs, only what it has taken is written there,
+    because it is what the next one starts with.
 
     Raises `SettingsError` for a template with an unknown placeholder, or a home folder with too long a path.
     """
@@ -40,10 +43,9 @@ def render(settings: Settings) -> list[Path]:
     for placeholder, name in programs.items():
         program = _filled(settings.conf / f"supervisord-{name}.conf", supervisor_values) if name else ""
         supervisor_values[placeholder] = program
-    files = {
-        "supervisord.conf": _filled(settings.conf / "supervisord.conf", supervisor_values),
-        "models.config": _filled(settings.conf / "models.config", values),
-    }
+    files = {"supervisord.conf": _filled(settings.conf / "supervisord.conf", supervisor_values)}
+    if models:
+        files["models.config"] = _filled(settings.conf / "models.config", values)
     if nginx:
         files["nginx.conf"] = _filled(settings.conf / "nginx.conf", values)
     return [path for name, text in files.items() if replace(path := settings.run / name, text)]

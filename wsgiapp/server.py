@@ -58,7 +58,9 @@ class Handler(pywsgi.WSGIHandler):
 
     def get_environ(self) -> dict[str, Any]:
         """With the path as it was sent: percent-encoding tells a slash in a name from one between names."""
-        return {**super().get_environ(), "REQUEST_URI": self.path}
+        environ: dict[str, Any] = super().get_environ()
+        environ["REQUEST_URI"] = self.path
+        return environ
 
     def _skip_line(self) -> None:
         """Read what is left of a line that is too long: closing the connection before would reset it under our answer.

@@ -76,7 +76,7 @@ class Stack:
         """Read the settings anew and restart the workers one by one; each must serve before the next one stops."""
         if not self.is_up():
             raise StackError("nothing runs; `make up` starts it")
-        changed = {path.name for path in render(self._settings)}
+        changed = {path.name for path in render(self._settings, models=False)}
         workers = [process for process in self._processes() if process["group"] == "app"]
         if len(workers) < 2:
             self._report("there is one worker only: requests wait or fail while it starts")
