@@ -14,13 +14,17 @@ LEVELS = {
     "errors": 0,
     "logs": 0,
     "protos": 0,
+    "metrics": 0,
     "split": 0,
     "settings": 0.5,  # raises errors
+    "batching": 1,
     "codec": 1,
     "engine": 1,
     "modelconfig": 1,
     "pipelines": 1,
     "render": 1,
+    "requesthead": 1,
+    "rows": 1,
     "savedmodel": 1,
     "container": 1.5,  # knows a model's configuration
     "restjson": 1.5,  # knows the tensors of codec
@@ -29,13 +33,16 @@ LEVELS = {
     "modelcheck": 2,
     "modeledit": 2,
     "stack": 2,
+    "agreement": 2.5,  # calls the backend
     "passthrough": 2.5,  # calls the backend
+    "sharedcalls": 2.7,  # knows agreement
     "controlplane": 3,
     "dataplane": 3,
     "http": 4,
     "middleware": 5,
     "views": 5,
     "app": 6,
+    "handler": 6,
     "modelcommands": 7,
     "server": 7,
     "cli": 8,

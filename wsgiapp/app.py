@@ -3,22 +3,26 @@
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
-from werkzeug.wrappers import Response
 
 from wsgiapp import settings as settings_module
 from wsgiapp.backend import ModelServer
 from wsgiapp.controlplane import ControlPlane
 from wsgiapp.dataplane import DataPlane
-from wsgiapp.http import Request, error_response
-from wsgiapp.middleware import WSGIApplication, answer_request_id, log_access
+from wsgiapp.http import Request, Response, error_response
+from wsgiapp.middleware import WSGIApplication, log_access
 from wsgiapp.settings import Settings
 from wsgiapp.views import Planes, config, health, models, monitoring, predict, tfserving
 
 log = logging.getLogger(__name__)
+
+# Most requests are to a few paths: where these lead is remembered.
+KNOWN_PATHS = 1024
+LONGEST_KNOWN_PATH = 256
 
 
 class Rest(BaseConverter):
@@ -30,10 +34,11 @@ class Rest(BaseConverter):
 
 def url_map(settings: Settings) -> Map:
     """All that is served. An endpoint is a view; it is called with the request and the planes."""
-    default_model, metrics_path = settings.default_model, settings.backend.metrics_path
+    default_model = settings.default_model
+    paths = {settings.http.metrics_path: monitoring.gateway, settings.backend.metrics_path: monitoring.modelserver}
     return Map(
         [
-            *([Rule(metrics_path, endpoint=monitoring.metrics, methods=["GET"])] if metrics_path else []),
+            *(Rule(path, endpoint=view, methods=["GET"]) for path, view in paths.items() if path),
             Rule("/", endpoint=models.index, methods=["GET"]),
             Rule("/healthz", endpoint=health.healthz, methods=["GET"]),
             Rule("/readyz", endpoint=health.readyz, methods=["GET"]),
@@ -60,6 +65,7 @@ class Application:
     def __init__(self, settings: Settings, planes: Planes) -> None:
         self.planes = planes
         self._urls = url_map(settings).bind("")  # the host's name plays no part
+        self._known_match = lru_cache(KNOWN_PATHS)(self._urls.match)
         self._max_body = settings.limits.body_bytes
         #: What middleware wraps, so that the application object itself stays within reach.
         self.wsgi_app: WSGIApplication = self._respond
@@ -75,14 +81,16 @@ class Application:
         except Exception as exc:
             response = error_response(exc, request)
             request.note(error=_reason(exc))
-            if response.status_code == 500:
+            if response.status == 500:
                 log.exception("request %s failed", request.id)
+        response.headers.append(("X-Request-ID", request.id))
         return response(environ, start_response)
 
     def dispatch_request(self, request: Request) -> Response:
         """The view's answer; raises what the view raises."""
         try:
-            view, arguments = self._urls.match(request.path, request.method)
+            match = self._known_match if len(request.path) <= LONGEST_KNOWN_PATH else self._urls.match
+            view, arguments = match(request.path, request.method)
         except NotFound as exc:
             raise NotFound(f"nothing is served at {request.path}; / lists what is") from exc
         response: Response = view(request, self.planes, **arguments)
@@ -103,7 +111,6 @@ def create_app(settings: Settings, access_log: BinaryIO) -> Application:
     )
     planes = Planes(DataPlane(settings, backend), ControlPlane(settings, backend))
     app = Application(settings, planes)
-    app.wsgi_app = answer_request_id(app.wsgi_app)
     if settings.log.access:
         app.wsgi_app = log_access(app.wsgi_app, access_log)
     return app

@@ -10,12 +10,15 @@ import gevent
 import numpy as np
 
 from wsgiapp import pipelines
+from wsgiapp.agreement import Agreement
 from wsgiapp.backend import Target
+from wsgiapp.batching import BatchLimits
 from wsgiapp.errors import NotFound, Overloaded, RequestError, SettingsError
 from wsgiapp.passthrough import Encode, Passthrough
 from wsgiapp.pipelines import Arrays, ImageLimits, Payload, Pipeline, Resources, Result, TextLimits
 from wsgiapp.protos import ClassificationResult, Input, ModelVersionStatus, RegressionResult, SignatureDefMap
 from wsgiapp.settings import Settings
+from wsgiapp.sharedcalls import SharedCalls
 from wsgiapp.split import Split
 
 # Readiness is asked every second or so by whoever balances the load: it must not wait for a model server that hangs.
@@ -34,12 +37,23 @@ class Choice:
     key: str = ""
 
 
+class Timing(NamedTuple):
+    """Where a prediction's time went, in seconds, and the rows of the call it had part in."""
+
+    preprocess: float
+    queue: float
+    predict: float
+    postprocess: float
+    rows: int
+
+
 class Answer(NamedTuple):
     """A result, and who gave it: `label` is empty where none was asked for."""
 
     result: Result
     version: int
     label: str
+    timing: Timing
 
 
 class _Route(NamedTuple):
@@ -47,6 +61,7 @@ class _Route(NamedTuple):
     split: Split | None
     split_key: str
     pipeline: Pipeline
+    calls: SharedCalls
     deadline_seconds: float
 
     def choose(self, choice: Choice) -> Target:
@@ -83,7 +98,7 @@ class DataPlane:
     def __init__(self, settings: Settings, backend: Backend) -> None:
         self._backend = backend
         self._passthrough = Passthrough(backend)
-        self._routes = {name: _route(settings, name) for name in settings.models}
+        self._routes = {name: _route(settings, name, backend) for name in settings.models}
         self._other_deadline_seconds = settings.backend.deadline_seconds
         self._max_inflight = settings.limits.inflight
         self._inflight = 0
@@ -100,10 +115,10 @@ class DataPlane:
             route.pipeline.warm_up()
             self._warm.add(name)
 
-    def split_key(self, model: str) -> str:
-        """The header by which a model's clients are told apart; empty: their address tells."""
+    def split_key(self, model: str) -> str | None:
+        """The header by which a model's clients are told apart; empty: their address tells; `None`: they are not."""
         route = self._routes.get(model)
-        return route.split_key if route else ""
+        return route.split_key if route and route.split else None
 
     def infer(self, model: str, payload: Payload, choice: Choice = Choice()) -> Answer:
         """The answer of `model` to `payload`; raises one of `errors.RequestError`."""
@@ -114,9 +129,20 @@ class DataPlane:
             raise NotFound(f"model {model!r} is not configured; there are {', '.join(self._routes)}")
         target = route.choose(choice)
         with self._in_flight(model) as deadline:
+            started = time.perf_counter()
             prepared = route.pipeline.preprocess(payload)
-            outputs, version = self._backend.predict(target, prepared.inputs, deadline)
-            return Answer(route.pipeline.postprocess(outputs, prepared.context), version, target.label)
+            sent = time.perf_counter()
+            served = route.calls.predict(target, prepared.inputs, deadline)
+            received = time.perf_counter()
+            result = route.pipeline.postprocess(served.outputs, prepared.context)
+            timing = Timing(
+                preprocess=sent - started,
+                queue=served.queue_seconds,
+                predict=received - sent - served.queue_seconds,
+                postprocess=time.perf_counter() - received,
+                rows=served.rows,
+            )
+            return Answer(result, served.version, target.label, timing)
 
     def predict(self, target: Target, encode: Encode) -> tuple[dict[str, np.ndarray], int]:
         """The outputs of any model of the model server, past all pipelines, and the version that answered.
@@ -183,7 +209,7 @@ class DataPlane:
         return ""
 
 
-def _route(settings: Settings, name: str) -> _Route:
+def _route(settings: Settings, name: str, backend: Backend) -> _Route:
     model, limits = settings.models[name], settings.limits
     resources = Resources(
         text=TextLimits(chars=limits.text_chars, rows=limits.text_rows),
@@ -196,4 +222,7 @@ def _route(settings: Settings, name: str) -> _Route:
         raise SettingsError(f"models.{name}.{exc}") from exc
     target = Target(name, model.signature, model.version, model.label)
     split = Split(model.split) if model.split else None
-    return _Route(target, split, model.split_key, pipeline, model.deadline_seconds)
+    agreement = Agreement(backend, target, pipeline.examples, pipeline.padding) if model.batching else None
+    batches = BatchLimits(size=model.max_batch_size, inflight=model.max_inflight)
+    calls = SharedCalls(backend, agreement, batches, pipeline.padding)
+    return _Route(target, split, model.split_key, pipeline, calls, model.deadline_seconds)

@@ -1,19 +1,19 @@
-"""Requests within their limits, JSON answers, and errors: problems (RFC 9457), or TF Serving's under `/v1/`."""
+"""Requests within their limits, whole answers, and errors: problems (RFC 9457), or TF Serving's under `/v1/`."""
 
 import dataclasses
 import io
 import re
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import IO, Any
 from urllib.parse import quote
 
 import orjson
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as WerkzeugRequest
-from werkzeug.wrappers import Response
 
 from wsgiapp import errors
 from wsgiapp.errors import InvalidField, TooLarge
@@ -37,23 +37,12 @@ STATUS: Mapping[type[errors.RequestError], int] = {
     errors.DeadlineExceeded: 504,
 }
 TITLES: Mapping[int, str] = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    409: "Conflict",
-    413: "Content Too Large",
+    **{status.value: status.phrase for status in HTTPStatus},
+    413: "Content Too Large",  # Python 3.11 has their names from before RFC 9110
     414: "URI Too Long",
-    415: "Unsupported Media Type",
-    429: "Too Many Requests",
     499: "Client Closed Request",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
 }
+STATUS_LINES: Mapping[int, str] = {status: f"{status} {title}" for status, title in TITLES.items()}
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 REQUEST_ID_KEY = "wsgiapp.request_id"
@@ -123,19 +112,34 @@ class Request(WerkzeugRequest):
         Raises `InvalidField` for JSON that does not parse or is no object.
         """
         fields: dict[str, Any] = self.args.to_dict() if self.query_string else {}
-        as_picture = "image/" in self.headers.get("Accept", "") and self._prefers_picture()
+        as_picture = "image/" in self.environ.get("HTTP_ACCEPT", "") and self._prefers_picture()
         if self.method != "POST":
             return Payload(fields, in_url=True, as_picture=as_picture)
         if self.mimetype.startswith("image/") or self.mimetype == "application/octet-stream":
-            return Payload(fields, {"": self.get_data(cache=False)}, as_picture=as_picture)
+            return Payload(fields, {"": self.body()}, as_picture=as_picture)
         if self.mimetype in FORMS and not self._is_json_in_disguise():
             files = {name: file.read() for name, file in self.files.items()}
             return Payload({**fields, **self.form.to_dict()}, files, in_url=True, as_picture=as_picture)
         return Payload({**fields, **self.json_object()}, as_picture=as_picture)
 
+    def body(self) -> bytes:
+        """The whole body, to be read once. A plain one of known length is read past Werkzeug's streams."""
+        length = self.environ.get("CONTENT_LENGTH", "")
+        if not length.isdecimal() or "HTTP_CONTENT_ENCODING" in self.environ or hasattr(self, "_cached_data"):
+            return self.get_data()
+        if int(length) > (self.max_content_length or 0):
+            raise RequestEntityTooLarge
+        try:
+            data: bytes = self.environ["wsgi.input"].read(int(length))
+        except OSError as exc:
+            raise ClientDisconnected from exc
+        if len(data) < int(length):
+            raise ClientDisconnected
+        return data
+
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object."""
-        body = self.get_data()
+        body = self.body()
         if not body:
             return {}
         try:
@@ -154,9 +158,28 @@ class Request(WerkzeugRequest):
         return self.mimetype == FORMS[0] and self.get_data()[:64].lstrip()[:1] in (b"{", b"[")
 
 
+class Response:
+    """A whole answer. As a WSGI application it sends itself.
+
+    It does what is needed of Werkzeug's, which a prediction felt (measured: 14 us of 345 for a warm call, and several
+    times that among other work).
+    """
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, body: bytes, status: int = 200, *, content_type: str = "application/json") -> None:
+        self.body = body
+        self.status = status
+        self.headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response(STATUS_LINES[self.status], self.headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
+
+
 def answer(body: Mapping[str, Any], status: int = 200) -> Response:
     """A JSON answer. `body` may hold numpy arrays and scalars."""
-    return Response(json_bytes(body), status, mimetype="application/json")
+    return Response(json_bytes(body), status)
 
 
 def json_bytes(body: Mapping[str, Any]) -> bytes:
@@ -168,13 +191,13 @@ def problem(status: int, detail: str, request_id: str, **more: Any) -> Response:
     """An error answer. Its body's `status` is the HTTP status and so never 0, by which clients know success."""
     body = {
         "type": "about:blank",
-        "title": TITLES.get(status, "Error"),
+        "title": TITLES[status],
         "status": status,
         "detail": detail,
         **more,
         "request_id": request_id,
     }
-    return Response(json_bytes(body), status, mimetype="application/problem+json")
+    return Response(json_bytes(body), status, content_type="application/problem+json")
 
 
 def error_response(error: Exception, request: Request) -> Response:
@@ -183,14 +206,14 @@ def error_response(error: Exception, request: Request) -> Response:
         error = malformed(request)
     failure = _failure(error)
     response = failure_response(failure.status, failure.detail, request.path, request.id, failure.field)
-    response.headers.extend(failure.headers)
+    response.headers.extend(failure.headers.items())
     return response
 
 
 def failure_response(status: int, detail: str, path: str, request_id: str, field: str | None = None) -> Response:
     """An error in the form that belongs to the path: TF Serving's, or a problem."""
     if is_tf_serving(path):
-        return Response(answers.error(detail), status, mimetype="application/json")
+        return Response(answers.error(detail), status)
     return problem(status, detail, request_id, **({"field": field} if field else {}))
 
 

@@ -1,4 +1,4 @@
-"""WSGI middleware: the request's id in the answer, and the access log."""
+"""WSGI middleware: the access log."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -8,20 +8,6 @@ from typing import Any, BinaryIO
 from wsgiapp.http import LOG_KEY, client_address, json_bytes, request_id
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-def answer_request_id(wsgi_app: WSGIApplication) -> WSGIApplication:
-    """Answer with the header `X-Request-ID`."""
-
-    def with_request_id(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        known = request_id(environ)
-
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            return start_response(status, [*headers, ("X-Request-ID", known)], exc_info)
-
-        return wsgi_app(environ, start)
-
-    return with_request_id
 
 
 def log_access(wsgi_app: WSGIApplication, stream: BinaryIO) -> WSGIApplication:

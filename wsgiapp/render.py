@@ -32,7 +32,7 @@ def render(settings: Settings, *, models: bool = True) -> list[Path]:
         raise SettingsError(f"WSGIAPP_HOME = {settings.home}: too long a path for Unix sockets; use a shorter one")
     nginx = find_nginx(settings)
     values = _values(settings, nginx)
-    for folder in (settings.run, settings.logs, settings.cache, Path(values["tmp"])):
+    for folder in (settings.run, settings.metrics, settings.logs, settings.cache, Path(values["tmp"])):
         folder.mkdir(parents=True, exist_ok=True)
     # supervisord expands "%" in all its values.
     supervisor_values = {name: value.replace("%", "%%") for name, value in values.items()}
@@ -85,6 +85,7 @@ def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "logs": settings.logs,
         # a promotion loads, moves the label, and may have to undo both
         "management_timeout": int(3 * settings.management.seconds) + 10,
+        "metrics": settings.metrics,
         "models": settings.home / "models",
         "nginx_connections": min(8192, open_files // 2),
         "nginx_workers": settings.nginx.workers,

@@ -76,6 +76,9 @@ class Http:
     idle_seconds: float = setting(
         75.0, "seconds a connection may stay silent; longer than Nginx's 60, so that Nginx closes first", least=1
     )
+    metrics_path: str = setting(
+        "/metrics", "path at which all workers' counters are served, in Prometheus's format; empty: nowhere"
+    )
     drain_seconds: float = setting(
         20.0, "seconds that answers in flight get at a stop; more than the longest deadline", least=0
     )
@@ -213,6 +216,15 @@ class Model:
     deadline_seconds: float = setting(
         10.0, "seconds for a prediction, retries included; then the client gets 504", least=0.001
     )
+    batching: bool = setting(
+        True,
+        "requests that wait at the same moment share a call, once a version's batched answers were seen to equal its "
+        "single ones",
+    )
+    max_batch_size: int = setting(64, "rows of a shared call", least=1)
+    max_inflight: int = setting(
+        2, "shared calls a worker has under way at a time; the fewer, the more requests share one", least=1
+    )
     options: Mapping[str, Any] = setting({}, "what the pipeline takes, see above")
 
 
@@ -245,6 +257,11 @@ class Settings:
     def cache(self) -> Path:
         """What can be made again: parsed dictionaries."""
         return self.home / "cache"
+
+    @property
+    def metrics(self) -> Path:
+        """Each worker's counters."""
+        return self.run / "metrics"
 
     @property
     def control_socket(self) -> Path:
@@ -358,8 +375,12 @@ def _checked(settings: Settings) -> Settings:
     _require_choice("log.level", settings.log.level, ("debug", "info", "warning", "error"))
     _require_address(settings.backend)
     _require_container(settings.container)
-    if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)*", settings.backend.metrics_path):
-        raise SettingsError(f'backend.metrics_path = "{settings.backend.metrics_path}": not a path like /metrics')
+    paths = {"http": settings.http.metrics_path, "backend": settings.backend.metrics_path}
+    for table, path in paths.items():
+        if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)*", path):
+            raise SettingsError(f'{table}.metrics_path = "{path}": not a path like /metrics')
+    if paths["http"] and paths["http"] == paths["backend"]:
+        raise SettingsError(f'backend.metrics_path = "{paths["backend"]}": http.metrics_path is there already')
     return settings
 
 

@@ -57,6 +57,8 @@ class Stack:
             render(self._settings)
             self._prepare_container()
             self._end_leftovers()
+            for counters in self._settings.metrics.glob("*.db"):
+                counters.unlink()
             self._require_free_addresses()
             self._start_supervisord()
         self._wait_until_ready()

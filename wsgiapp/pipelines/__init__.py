@@ -5,7 +5,7 @@ methods of `Pipeline`, name it in the entry point group `wsgiapp.pipelines` of y
 a `[models.NAME]` table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -79,7 +79,14 @@ Result = Mapping[str, Any] | Media
 
 
 class Pipeline(Protocol):
-    """One model family."""
+    """One model family.
+
+    Requests share calls to the model server where they fit together: their rows, which the first axis counts, follow
+    each other. `padding` names the inputs whose rows may differ in length (the second axis), and the value that the
+    model takes for nothing there.
+    """
+
+    padding: Mapping[str, Any]
 
     def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
         """Take the model's `options`; raise `SettingsError` for those it cannot use."""
@@ -92,6 +99,10 @@ class Pipeline(Protocol):
 
     def postprocess(self, outputs: Arrays, context: Any) -> Result:
         """Turn the model's outputs into the answer; `context` comes from `preprocess`."""
+
+    def examples(self) -> Sequence[Arrays]:
+        """The inputs of a few requests as different as they come, by which a version's batched and single answers are
+        compared; with fewer than two, requests are never batched."""
 
 
 def create(name: str, options: Mapping[str, Any], resources: Resources) -> Pipeline:

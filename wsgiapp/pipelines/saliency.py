@@ -1,7 +1,7 @@
 """Salient object detection: a picture in, a grey map of the same size out."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -27,6 +27,8 @@ class Saliency:
     ("img_in") and `output` ("img_out"; names in the signature), `encoding` ("png"; of answers that do not ask for one:
     png, npy or pickle).
     """
+
+    padding: Mapping[str, Any] = {}
 
     def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
         refuse_unknown_options(options, {"size", "mean", "input", "output", "encoding"})
@@ -76,6 +78,14 @@ class Saliency:
             "encoding": context.encoding,
             "shape": [context.height, context.width],
         }
+
+    def examples(self) -> Sequence[Arrays]:
+        """A dark square on white and a white disc on a slope of grey: their maps have little in common."""
+        square = np.full((64, 64, 3), 255, np.uint8)
+        square[16:48, 16:48] = 40
+        slope = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[np.newaxis, :, np.newaxis], 64, axis=0)
+        disc = cv2.circle(np.repeat(slope, 3, axis=2), (40, 30), 12, (255, 255, 255), -1)
+        return [self.preprocess(Payload(files={"img": ENCODERS["png"](image)})).inputs for image in (square, disc)]
 
 
 def _file(payload: Payload) -> bytes:

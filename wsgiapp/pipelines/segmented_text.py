@@ -28,6 +28,7 @@ class SegmentedText:
         self._limits = resources.text
         self._words = str(options.get("words", "words"))
         self._nwords = str(options.get("nwords", "nwords"))
+        self.padding = {self._words: b""}
         self._user_dictionary = options.get("user_dictionary")
         self._cache = resources.cache
 
@@ -56,6 +57,11 @@ class SegmentedText:
             raise InternalError("the model's outputs do not have one row for each text")
         results = [{name: _plain(array[i]) for name, array in sorted(outputs.items())} for i in range(lengths.pop()[0])]
         return {"results": results} if context else results[0]
+
+    def examples(self) -> Sequence[Arrays]:
+        """Texts of one word, of a sentence and of several, so that padding is put to the test."""
+        lines = ("好", "房间很干净，早餐也不错，下次还会来", "前台态度恶劣，空调坏了也没人管。" * 5)
+        return [self.preprocess(Payload({"line": line})).inputs for line in lines]
 
     def _rows(self, payload: Payload) -> tuple[list[Row], bool]:
         """The segmented texts, and whether the client sent a list of texts."""

@@ -3,10 +3,9 @@
 from typing import Any
 
 from google.protobuf import json_format, text_format
-from werkzeug.wrappers import Response
 
 from wsgiapp.errors import InvalidField
-from wsgiapp.http import Request, answer
+from wsgiapp.http import Request, Response, answer
 from wsgiapp.modelcheck import Finding
 from wsgiapp.protos import ModelServerConfig
 from wsgiapp.views import Planes

@@ -1,8 +1,6 @@
 """Liveness and readiness."""
 
-from werkzeug.wrappers import Response
-
-from wsgiapp.http import Request, answer, problem
+from wsgiapp.http import Request, Response, answer, problem
 from wsgiapp.views import Planes
 
 
@@ -20,5 +18,5 @@ def readyz(request: Request, planes: Planes) -> Response:
     if not missing:
         return answer({"status": 0, "models": list(planes.data.models)})
     response = problem(503, "not ready: " + "; ".join(missing), request.id, missing=missing)
-    response.headers["Retry-After"] = "1"
+    response.headers.append(("Retry-After", "1"))
     return response

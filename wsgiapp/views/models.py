@@ -1,9 +1,7 @@
 """What is served here."""
 
-from werkzeug.wrappers import Response
-
 from wsgiapp import __version__
-from wsgiapp.http import Request, answer
+from wsgiapp.http import Request, Response, answer
 from wsgiapp.views import Planes
 
 

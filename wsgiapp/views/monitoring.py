@@ -1,14 +1,15 @@
-"""The model server's counters, where `backend.metrics_path` says so."""
+"""Counters for Prometheus: the gateway's at `http.metrics_path`, the model server's at `backend.metrics_path`."""
 
-from werkzeug.wrappers import Response
-
-from wsgiapp.http import Request
+from wsgiapp import metrics
+from wsgiapp.http import Request, Response
 from wsgiapp.views import Planes
 
-# Of Prometheus's text format.
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+def gateway(request: Request, planes: Planes) -> Response:
+    """The counters of all workers."""
+    return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
 
-def metrics(request: Request, planes: Planes) -> Response:
+def modelserver(request: Request, planes: Planes) -> Response:
     """The built-in model server's counters, as it wrote them."""
-    return Response(planes.control.metrics(), content_type=CONTENT_TYPE)
+    return Response(planes.control.metrics(), content_type=metrics.CONTENT_TYPE)

@@ -1,12 +1,11 @@
 """Predictions: `/predict` and `/<model>/predict`, of a version or label, too."""
 
 from typing import Any
+from urllib.parse import quote
 
-from werkzeug.wrappers import Response
-
-from wsgiapp.dataplane import Choice
+from wsgiapp.dataplane import Choice, Timing
 from wsgiapp.errors import InvalidField
-from wsgiapp.http import Request, answer
+from wsgiapp.http import Request, Response, answer
 from wsgiapp.pipelines import Media
 from wsgiapp.views import Planes
 
@@ -17,21 +16,36 @@ def predict(request: Request, planes: Planes, model: str, version: str = "", lab
     """Answer one payload with JSON whose `status` is 0, or with a bare picture; both say which version answered."""
     request.note(model=model)
     header = planes.data.split_key(model)
-    key = request.headers.get(header, "") if header else ""
-    choice = Choice(*_asked(request, version, label), key=key or request.client)
-    result, served, used = planes.data.infer(model, request.payload(), choice)
-    request.note(version=served, **({"label": used} if used else {}))
+    key = "" if header is None else request.headers.get(header, "") or request.client
+    choice = Choice(*_asked(request, version, label), key=key)
+    result, served, used, timing = planes.data.infer(model, request.payload(), choice)
+    request.note(version=served, **({"label": used} if used else {}), rows=timing.rows)
     if isinstance(result, Media):
-        headers = {"X-Model-Version": str(served), **({"X-Model-Label": used} if used else {})}
-        return Response(result.content, headers=headers, mimetype=result.mimetype)
-    by: dict[str, Any] = {"name": model, "version": served, **({"label": used} if used else {})}
-    return answer({"status": 0, **result, "model": by})
+        response = Response(result.content, content_type=result.mimetype)
+        response.headers.append(("X-Model-Version", str(served)))
+        if used:
+            response.headers.append(("X-Model-Label", quote(used)))
+    else:
+        by: dict[str, Any] = {"name": model, "version": served, **({"label": used} if used else {})}
+        response = answer({"status": 0, **result, "model": by})
+    response.headers.append(("Server-Timing", _server_timing(timing)))
+    return response
+
+
+def _server_timing(timing: Timing) -> str:
+    """The header `Server-Timing`, which browsers' developer tools show: milliseconds (W3C Server Timing)."""
+    return (
+        f"preprocess;dur={timing.preprocess * 1000:.2f}, queue;dur={timing.queue * 1000:.2f}, "
+        f'predict;dur={timing.predict * 1000:.2f};desc="batch of {timing.rows}", '
+        f"postprocess;dur={timing.postprocess * 1000:.2f}"
+    )
 
 
 def _asked(request: Request, version: str, label: str) -> tuple[int | None, str]:
     """The version or label in the path or the query."""
     asked = [(name, value) for name, value in (("version", version), ("label", label)) if value]
-    asked += [(name, request.args[name]) for name in ("version", "label") if name in request.args]
+    if request.query_string:
+        asked += [(name, request.args[name]) for name in ("version", "label") if name in request.args]
     if len(asked) > 1:
         raise InvalidField(asked[1][0], "a version or label is asked for already; keep one")
     for name, value in asked:

@@ -8,11 +8,10 @@ from urllib.parse import unquote_to_bytes
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from werkzeug.wrappers import Response
 
 from wsgiapp.backend import Target
 from wsgiapp.errors import InvalidArgument
-from wsgiapp.http import Request, malformed
+from wsgiapp.http import Request, Response, malformed
 from wsgiapp.protos import ModelSpec, ModelVersionStatus
 from wsgiapp.restjson import answers, document
 from wsgiapp.restjson.examples import read_examples
@@ -122,12 +121,12 @@ def _decoded(text: str, what: str) -> str:
 
 def _read(request: Request, target: Target) -> tuple[dict[str, Any], Target]:
     """The body, and the target with the signature that the body names."""
-    body = document.parse(request.get_data(cache=False))
+    body = document.parse(request.body())
     return body, Target(target.model, document.signature_name(body), target.version, target.label)
 
 
 def _answer(body: bytes) -> Response:
-    return Response(body, mimetype="application/json")
+    return Response(body)
 
 
 def _pretty(body: Mapping[str, Any]) -> Response:

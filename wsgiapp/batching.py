@@ -1,0 +1,188 @@
+"""`Batcher`: greenlets that wait at the same moment share one call.
+
+There is no timer. Requests that one turn of the event loop brings leave together at its end, when a slot is free; those
+that come while all slots are taken leave together when one is given back. So an idle service adds no wait, and a
+busy one fills its batches (measured, a BiLSTM on CPU: 1.02 ms a row alone, 0.039 ms in a batch of 64).
+"""
+
+import math
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import gevent
+from gevent.hub import Waiter, get_hub
+
+from wsgiapp.errors import DeadlineExceeded, InternalError, InvalidArgument, ResourceExhausted
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Errors that one bad row, or the size of the batch, may have caused: the rest is tried without it.
+OF_A_ROW = (InvalidArgument, InternalError, ResourceExhausted)
+
+# Every row of a batch takes as many steps as the longest has. A batch holds at most so many steps of padding, which cost
+# about what a call of its own does (measured, a BiLSTM: 4 us a row and step, 2 ms a call).
+MOST_PADDING = 512
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """`size`: rows of a call. `inflight`: calls at the same time."""
+
+    size: int = 64
+    inflight: int = 2
+
+
+class Batched(NamedTuple, Generic[Result]):
+    """A result, the rows of the call it came with, and the seconds that its request waited for a slot."""
+
+    result: Result
+    rows: int
+    queue_seconds: float
+
+
+class _Waiting(Generic[Item]):
+    """One request, from `submit` to its answer."""
+
+    __slots__ = ("arrived", "batch_rows", "deadline", "departed", "item", "key", "length", "rows", "waiter")
+
+    def __init__(self, key: Hashable, item: Item, rows: int, length: int, deadline: float) -> None:
+        self.key = key
+        self.item = item
+        self.rows = rows
+        self.length = length
+        self.deadline = deadline
+        self.arrived = self.departed = time.monotonic()
+        self.batch_rows = rows
+        self.waiter = Waiter()
+
+
+Call = Callable[[Any, list[Item], float], Sequence[Result]]
+
+
+class Batcher(Generic[Item, Result]):
+    """Gathers items into calls `call(key, items, deadline) -> results`, one result an item, in their order.
+
+    Only items of the same `key` share a call. It belongs to one event loop: that of the thread that made it.
+    """
+
+    def __init__(self, call: Call[Item, Result], limits: BatchLimits) -> None:
+        self._call = call
+        self._limits = limits
+        self._hub = get_hub()
+        self._inflight = 0
+        self._departing = False
+        self._queue: dict[_Waiting[Item], None] = {}  # in the order of arrival
+        self._unanswered: set[_Waiting[Item]] = set()  # also those whose call is under way
+        self._alarm: Any = None
+        self._alarm_at = math.inf
+
+    def submit(self, key: Hashable, item: Item, *, rows: int, length: int, deadline: float) -> Batched[Result]:
+        """The result of `item`, which has `rows` rows, the longest of `length` steps.
+
+        `deadline` is a point of `time.monotonic()`. Raises `DeadlineExceeded` when it passes, and what the call raised:
+        an error that a single row may have caused only where this item, called alone, causes it.
+        """
+        request = _Waiting(key, item, rows, length, deadline)
+        self._queue[request] = None
+        self._unanswered.add(request)
+        self._depart_soon()
+        self._wake_at(deadline)
+        try:
+            outcome = request.waiter.get()
+        finally:  # a caller that is killed, or gives up by a timeout of its own, is forgotten like one that is answered
+            self._queue.pop(request, None)
+            self._unanswered.discard(request)
+        if isinstance(outcome, _Failed):
+            raise outcome.error
+        return Batched(outcome, request.batch_rows, request.departed - request.arrived)
+
+    def _depart_soon(self) -> None:
+        """Let a batch leave when all that the loop has just read has been looked at."""
+        if not self._departing and self._inflight < self._limits.inflight:
+            self._departing = True
+            self._hub.loop.run_callback(self._depart)
+
+    def _depart(self) -> None:
+        self._departing = False
+        while self._queue and self._inflight < self._limits.inflight:
+            batch = self._next_batch()
+            self._inflight += 1
+            gevent.spawn(self._serve, batch)
+
+    def _next_batch(self) -> list[_Waiting[Item]]:
+        """The oldest request and those that share its call: of all that wait, the ones of the most similar length."""
+        oldest = next(iter(self._queue))
+        fellows = [request for request in self._queue if request.key == oldest.key]
+        fellows.sort(key=lambda request: abs(request.length - oldest.length))  # stable: the oldest stays the first
+        batch: list[_Waiting[Item]] = []
+        rows = steps = longest = 0
+        for request in fellows:
+            all_rows, all_steps = rows + request.rows, steps + request.rows * request.length
+            longest_of_all = max(longest, request.length)
+            fits = all_rows <= self._limits.size and all_rows * longest_of_all - all_steps <= MOST_PADDING
+            if fits or not batch:
+                batch.append(request)
+                rows, steps, longest = all_rows, all_steps, longest_of_all
+        now = time.monotonic()
+        for request in batch:
+            del self._queue[request]
+            request.departed = now
+        return batch
+
+    def _serve(self, batch: list[_Waiting[Item]]) -> None:
+        try:
+            outcomes = self._outcomes(batch)
+        finally:
+            self._inflight -= 1
+            self._depart()  # before the answers are written, so that the model server need not wait for that
+        for request, outcome in outcomes:
+            self._hub.loop.run_callback(request.waiter.switch, outcome)
+
+    def _outcomes(self, batch: list[_Waiting[Item]]) -> list[tuple[_Waiting[Item], Any]]:
+        """What comes of each request that is still waited for: its result, or the error that ends it."""
+        batch = [request for request in batch if request in self._unanswered]
+        if not batch:
+            return []
+        rows = sum(request.rows for request in batch)
+        for request in batch:
+            request.batch_rows = rows
+        # The others need the result even after the first of them has given up.
+        deadline = max(request.deadline for request in batch)
+        try:
+            results = self._call(batch[0].key, [request.item for request in batch], deadline)
+            return list(zip(batch, results, strict=True))
+        except OF_A_ROW as exc:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                return self._outcomes(batch[:middle]) + self._outcomes(batch[middle:])
+            return [(batch[0], _Failed(exc))]
+        except Exception as exc:
+            return [(request, _Failed(exc)) for request in batch]
+
+    def _wake_at(self, deadline: float) -> None:
+        """One alarm for the earliest deadline of all: a timer for each request would cost more than the batcher."""
+        if deadline >= self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.close()
+        self._alarm_at = deadline
+        self._alarm = self._hub.loop.timer(max(0.0, deadline - time.monotonic()))
+        self._alarm.start(self._expire)
+
+    def _expire(self) -> None:
+        self._alarm_at = math.inf
+        now = time.monotonic()
+        for request in [request for request in self._unanswered if request.deadline <= now]:
+            self._queue.pop(request, None)
+            self._unanswered.discard(request)
+            error = DeadlineExceeded("the model server did not answer before the deadline")
+            self._hub.loop.run_callback(request.waiter.switch, _Failed(error))
+        if self._unanswered:
+            self._wake_at(min(request.deadline for request in self._unanswered))
+
+
+class _Failed(NamedTuple):
+    error: Exception

@@ -1,0 +1,72 @@
+"""The rows of several requests as one call's inputs, and its outputs as each request's again.
+
+Rows are what the first axis counts. Inputs of different widths (texts of different lengths) are padded at their end
+with the value that the pipeline names for them.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wsgiapp.errors import InternalError
+
+Arrays = Mapping[str, np.ndarray]
+Padding = Mapping[str, Any]
+
+
+def count(inputs: Arrays) -> int:
+    """The rows of one request; 0 where its inputs do not agree on a number."""
+    counts = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
+    return counts.pop() if len(counts) == 1 else 0
+
+
+def width(inputs: Arrays, padding: Padding) -> int:
+    """The length of the longest row, which is 1 where nothing is padded."""
+    return max((inputs[name].shape[1] for name in padding if name in inputs), default=1)
+
+
+def layout(inputs: Arrays, padding: Padding) -> Hashable:
+    """What must be equal for requests to share a call: names, dtypes, and every axis that is not padded."""
+    return tuple(
+        [(name, array.dtype.char, array.shape[2 if name in padding else 1 :]) for name, array in inputs.items()]
+    )
+
+
+def join(requests: Sequence[Arrays], padding: Padding) -> Arrays:
+    """One call's inputs: the rows of all requests, which have the same layout, one after the other."""
+    if len(requests) == 1:
+        return requests[0]
+    joined = {}
+    for name in requests[0]:
+        arrays = [inputs[name] for inputs in requests]
+        joined[name] = _padded(arrays, padding[name]) if name in padding else np.concatenate(arrays)
+    return joined
+
+
+def split(outputs: Arrays, counts: Sequence[int]) -> list[Arrays]:
+    """Each request's rows of every output; `counts` are their numbers. Raises `InternalError` where they do not add up.
+
+    The arrays are views of the call's.
+    """
+    total = sum(counts)
+    for name, array in outputs.items():
+        if array.ndim == 0 or array.shape[0] != total:
+            raise InternalError(f"the output {name} has the shape {list(array.shape)}, not a row for each of {total}")
+    parts: list[Arrays] = []
+    first = 0
+    for rows in counts:
+        parts.append({name: array[first : first + rows] for name, array in outputs.items()})
+        first += rows
+    return parts
+
+
+def _padded(arrays: Sequence[np.ndarray], value: Any) -> np.ndarray:
+    widest = max(array.shape[1] for array in arrays)
+    total = sum(array.shape[0] for array in arrays)
+    padded = np.full((total, widest, *arrays[0].shape[2:]), value, arrays[0].dtype)
+    first = 0
+    for array in arrays:
+        padded[first : first + array.shape[0], : array.shape[1]] = array
+        first += array.shape[0]
+    return padded

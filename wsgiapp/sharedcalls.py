@@ -1,0 +1,91 @@
+"""`SharedCalls`: the predictions of one model, in as few calls to the model server as may be."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsgiapp import rows
+from wsgiapp.agreement import Agreement, Backend
+from wsgiapp.backend import Target
+from wsgiapp.batching import Batcher, BatchLimits
+from wsgiapp.metrics import BATCH_ROWS, QUEUE_SECONDS
+from wsgiapp.rows import Arrays, Padding
+
+# Targets are few; this bounds what a worker keeps over months of new versions.
+MOST_TARGETS = 4096
+
+
+class Served(NamedTuple):
+    """Outputs by name, the version that answered, the rows of its call, and the seconds spent waiting for a slot."""
+
+    outputs: Mapping[str, np.ndarray]
+    version: int
+    rows: int
+    queue_seconds: float
+
+
+class _Answered(NamedTuple):
+    outputs: Arrays
+    version: int
+
+
+class SharedCalls:
+    """Batches what goes to versions that are known to agree, see `agreement`; the rest is called one by one.
+
+    The model server decides which version answers. So a batch may be answered by a version that nobody knows yet: its
+    answers are thrown away then, and its requests are called one by one.
+    """
+
+    def __init__(self, backend: Backend, agreement: Agreement | None, limits: BatchLimits, padding: Padding) -> None:
+        """Without an `agreement` nothing is batched."""
+        self._backend = backend
+        self._agreement = agreement
+        self._limits = limits
+        self._padding = padding
+        self._versions: dict[Target, int] = {}  # that answered last
+        self._local = threading.local()  # under a threaded WSGI server each thread has an event loop of its own
+
+    def predict(self, target: Target, inputs: Arrays, deadline: float) -> Served:
+        """The outputs for `inputs`. Raises one of `errors.RequestError`."""
+        count = rows.count(inputs)
+        if not count or self._agreement is None or not self._agreement.holds(self._versions.get(target)):
+            return Served(*self._alone(target, inputs, deadline), count, 0.0)
+        batched = self._batcher.submit(
+            (target, rows.layout(inputs, self._padding)),
+            inputs,
+            rows=count,
+            length=rows.width(inputs, self._padding),
+            deadline=deadline,
+        )
+        QUEUE_SECONDS.labels(target.model).observe(batched.queue_seconds)
+        return Served(*batched.result, batched.rows, batched.queue_seconds)
+
+    @property
+    def _batcher(self) -> Batcher[Arrays, _Answered]:
+        batcher: Batcher[Arrays, _Answered] | None = getattr(self._local, "batcher", None)
+        if batcher is None:
+            batcher = self._local.batcher = Batcher(self._call, self._limits)
+        return batcher
+
+    def _call(self, key: tuple[Target, Any], requests: Sequence[Arrays], deadline: float) -> list[_Answered]:
+        target = key[0]
+        counts = [rows.count(inputs) for inputs in requests]
+        answer = self._alone(target, rows.join(requests, self._padding), deadline)
+        if len(requests) == 1:
+            return [answer]
+        if self._agreement is None or not self._agreement.holds(answer.version):
+            return [self._alone(target, inputs, deadline) for inputs in requests]
+        return [_Answered(part, answer.version) for part in rows.split(answer.outputs, counts)]
+
+    def _alone(self, target: Target, inputs: Arrays, deadline: float) -> _Answered:
+        outputs, version = self._backend.predict(target, inputs, deadline)
+        BATCH_ROWS.labels(target.model).observe(rows.count(inputs))
+        if self._versions.get(target) != version:
+            if len(self._versions) >= MOST_TARGETS:
+                self._versions.clear()
+            self._versions[target] = version
+        if self._agreement is not None:
+            self._agreement.learn(version)
+        return _Answered(outputs, version)
