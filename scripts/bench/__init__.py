@@ -1,0 +1,1 @@
+"""The benchmark: this service beside what people run instead of it, in one run on one machine."""

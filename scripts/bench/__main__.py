@@ -1,0 +1,11 @@
+"""`python scripts/bench`: see `--help`."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # Run as a folder, Python puts this folder in front of the path, where its modules would hide others.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from bench.cli import main
+
+    sys.exit(main())
