@@ -12,7 +12,7 @@ BIN := .venv/bin
 MODELS = "$(WSGIAPP_HOME)/models"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models up down status restart logs test lint clean
+.PHONY: help setup models up down status restart logs test bench soak lint clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ setup: .venv/installed ## make the virtual environment, install Nginx where it i
 
 .venv/installed-dev: .venv/installed
 	@PYTHON=$(PYTHON) scripts/setup.sh '.[dev]'
+	@touch $@
+
+.venv/installed-bench: .venv/installed
+	@PYTHON=$(PYTHON) scripts/setup.sh '.[bench]'
 	@touch $@
 
 models: .venv/installed ## train the demo models, where they are missing
@@ -49,6 +53,12 @@ logs: .venv/installed ## follow all logs
 
 test: models .venv/installed-dev ## run all tests
 	@$(BIN)/python -m pytest
+
+bench: models .venv/installed-bench ## measure this beside what people run instead: QUICK=1 in 3 minutes, PUBLISH=1 into docs/bench
+	@$(BIN)/python scripts/bench $(if $(QUICK),--quick) $(if $(PUBLISH),--publish)
+
+soak: models .venv/installed ## 200,000 texts (REQUESTS=...) without an error, and without memory that grows
+	@$(BIN)/python scripts/bench --soak $(or $(REQUESTS),200000)
 
 lint: .venv/installed-dev ## check format, style and types
 	@$(BIN)/ruff format --check .

@@ -34,6 +34,17 @@ setup(
         "werkzeug>=3.1",  # requests, responses, routing
     ],
     extras_require={
+        "bench": [
+            "fastapi>=0.115",  # a peer
+            "flask>=3.0",  # peers
+            "gunicorn>=23.0",  # serves the Flask peer that most people run
+            "httptools>=0.6",  # uvicorn's fast HTTP parser
+            "litserve>=0.2.6",  # a peer
+            "matplotlib>=3.9",  # plots; and the photograph that is sent
+            "pyuwsgi>=2.0.28",  # uWSGI as a wheel, which serves another Flask peer
+            "uvicorn>=0.30",  # serves FastAPI
+            "uvloop>=0.20",  # uvicorn's fast loop
+        ],
         "dev": [
             "mypy>=1.13",  # types
             "pytest>=8.3",  # tests

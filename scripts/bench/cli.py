@@ -1,50 +1,96 @@
-"""The command line of the benchmark."""
+"""The benchmark: this service beside what people run instead of it, every answer checked, in one run."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import resource
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from bench.plan import Plan, closed_loads
+from bench import plan as plans
+from bench.plan import Plan
+from bench.processes import Failure
 from bench.report import terminal_report
+from bench.results import without_nan
 from bench.session import Session
 from bench.systems import REPOSITORY
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 0 when every system was measured without an error."""
+    """Run the benchmark; 0 when every system was measured without a wrong answer."""
     options = parse(argv)
+    if options.show:
+        print(terminal_report(json.loads(options.show.read_text(encoding="utf-8"))))
+        return 0
     home = Path(os.environ.get("WSGIAPP_HOME") or REPOSITORY / "var").resolve()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
-    plan = Plan(
-        systems=tuple(options.systems.split(",")),
-        loads=closed_loads(options.loads),
-        seconds=options.seconds,
-        rounds=options.rounds,
-    )
+    _raise_file_limit()
+    (home / "bench").mkdir(parents=True, exist_ok=True)
     try:
-        results = Session(plan, home / "bench", options.models or home / "models").run()
+        results = Session(plan_of(options), home / "bench", options.models or home / "models", options.photos).run()
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+    except (Failure, OSError) as exc:
+        print(f"\nbench: {exc}", file=sys.stderr)
+        return 1
+    results = without_nan({**results, "quick": options.quick})
     path = options.json or home / "bench/results.json"
     path.write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(terminal_report(results))
     print(f"\nall figures, round by round: {path}")
-    return 1 if results["failures"] else 0
+    return 1 if results["failures"] or any(cell["errors"].get("wrong") for cell in results["cells"]) else 0
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """The full plan or the quick one, with what was asked for changed."""
+    plan = plans.QUICK if options.quick else plans.FULL
+    seconds = options.seconds or plan.text[0].seconds
+    if options.rounds:
+        plan = replace(plan, rounds=options.rounds, open_rounds=options.rounds)
+    if options.loads is not None or options.seconds:
+        loads = ",".join(shape.name for shape in plan.text) if options.loads is None else options.loads
+        plan = replace(plan, text=plans.closed(loads, seconds))
+        if options.loads is not None:
+            plan = replace(plan, open=(), image=(), open_systems=(), image_systems=())
+    if options.rates is not None:
+        plan = replace(plan, open=plans.swept(options.rates, seconds), open_systems=plans.SWEPT_SYSTEMS)
+    if options.images is not None:
+        plan = replace(plan, image=plans.closed(options.images, seconds), image_systems=plans.IMAGE_SYSTEMS)
+    return plan.restricted(tuple(options.systems.split(","))) if options.systems else plan
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(prog="python scripts/bench", description=__doc__)
-    parser.add_argument("--systems", default="wsgiapp,flask-gunicorn,fastapi,empty", help="names, with commas")
-    parser.add_argument("--loads", default="1,8,32,128", help="connections; 32c: a new connection for each request")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is reported")
-    parser.add_argument("--models", type=Path, help="the folder with lstm and cv_sod; default: models in WSGIAPP_HOME")
-    parser.add_argument("--json", type=Path, help="where the results go; default: bench/results.json in WSGIAPP_HOME")
+    add = parser.add_argument
+    add("--quick", action="store_true", help="the main systems and loads, in less than three minutes")
+    add("--systems", help=f"names with commas, of {','.join(plans.TEXT_SYSTEMS)}")
+    add(
+        "--loads", help="connections with commas; 32c: a new connection for each request. Then nothing else is measured"
+    )
+    add("--rates", help="of the open loop, with commas, as shares of a system's saturation: 0.5,1.5")
+    add("--images", help="connections for pictures, with commas")
+    add("--seconds", type=float, help="of one measurement")
+    add("--rounds", type=int, help="of which the median is reported")
+    add("--models", type=Path, help="the folder with lstm and cv_sod; default: models in WSGIAPP_HOME")
+    add(
+        "--photos",
+        type=Path,
+        help="a folder of JPEG files; default: views of Matplotlib's photograph, a megapixel each",
+    )
+    add("--show", type=Path, metavar="FILE", help="measure nothing; print the tables of an earlier run")
+    add("--json", type=Path, help="where the results go; default: bench/results.json in WSGIAPP_HOME")
     return parser.parse_args(argv)
+
+
+def _raise_file_limit() -> None:
+    """A thousand connections need as many descriptors, and so do the servers that are started from here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(65536, hard) if hard != resource.RLIM_INFINITY else 65536
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

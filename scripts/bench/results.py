@@ -15,11 +15,14 @@ from typing import Any
 from bench.outcome import Outcome, percentile
 from bench.processes import GATEWAY, command_line, group_of, memory
 
-FIGURES = ("throughput", "goodput", "p50_ms", "p95_ms", "p99_ms", "generator_us")
+FIGURES = ("rate", "throughput", "goodput", "p50_ms", "p95_ms", "p99_ms", "generator_us")
 
 
-def sample(outcome: Outcome) -> dict[str, Any]:
-    """The figures of one round. CPU is in microseconds for each right answer, by process group."""
+def sample(outcome: Outcome, rate: float = 0.0) -> dict[str, Any]:
+    """The figures of one round; `rate` is what an open loop offered, requests a second.
+
+    CPU is in microseconds for each right answer, by process group.
+    """
     right = max(outcome.right, 1)
     groups: defaultdict[str, float] = defaultdict(float)
     for pid, seconds in outcome.cpu.items():
@@ -27,6 +30,7 @@ def sample(outcome: Outcome) -> dict[str, Any]:
     workers = {pid: used for pid, used in outcome.cpu.items() if "wsgiapp.worker" in command_line(pid)}
     total = sum(workers.values())
     return {
+        "rate": rate,
         "throughput": outcome.throughput,
         "goodput": outcome.goodput,
         "p50_ms": 1000 * percentile(outcome.latencies, 0.50),
@@ -66,6 +70,15 @@ def memory_by_group(pids: Sequence[int]) -> dict[str, dict[str, int]]:
         if group_of(pid) == GATEWAY and "wsgiapp.worker" in command_line(pid):
             groups["workers"].append(pid)
     return {group: asdict(memory(members)) for group, members in groups.items()}
+
+
+def without_nan(value: Any) -> Any:
+    """The same, with `None` where a number is not one: JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def machine() -> dict[str, Any]:

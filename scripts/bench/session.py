@@ -3,113 +3,142 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.cases import Case, ConstantCase, TextCase
+from bench.barework import bare_image_seconds
 from bench.loadprocess import LoadProcess
-from bench.outcome import Load
-from bench.peers.empty_pywsgi import ANSWER
-from bench.plan import WARM_UP_SECONDS, ClosedLoad, Plan
+from bench.plan import START_SECONDS, Plan, Shape
 from bench.processes import Failure
 from bench.progress import Progress
+from bench.readiness import ready_seconds
 from bench.results import machine, memory_by_group, middle, sample
+from bench.subjects import Subject, all_cases, image_subjects, text_subjects
 from bench.systems import RECIPES, Peer, Stack, System, wait_until_right
-from bench.workload import ModelServer, sentences
+from bench.workload import photographs
+
+Key = tuple[str, str, str]  # kind, system, load
+Rounds = defaultdict[Key, list[dict[str, Any]]]
 
 
 class Session:
     """Everything that is started is ended when `run` returns or raises, Ctrl-C included."""
 
-    def __init__(self, plan: Plan, home: Path, models: Path) -> None:
+    def __init__(self, plan: Plan, home: Path, models: Path, photos: Path | None = None) -> None:
         self._plan = plan
         self._home = home
         self._stack = Stack(home / "wsgiapp", models)
+        self._jpegs = photographs(photos)
         self._failures: dict[str, str] = {}
+        self._progress = Progress(plan.seconds)
 
     def run(self) -> dict[str, Any]:
-        """All results, as they are written to the JSON file."""
-        plan = self._plan
-        steps = plan.rounds * len(plan.loads) * len(plan.systems)
-        self._progress = Progress(steps * (plan.seconds + WARM_UP_SECONDS) + 10 * len(plan.systems))
-        with ExitStack() as stack:
+        """All results, as they are written to the JSON file. Raises `Failure` when the stack itself does not start."""
+        rounds: Rounds = defaultdict(list)
+        bare: list[float] = []
+        with ExitStack() as running:
             self._progress.show("starting wsgiapp")
-            stack.callback(self._stack.stop)
+            running.callback(self._stack.stop)
             self._stack.start()
-            cases = self._cases()
-            systems = self._start(stack, cases)
-            generator = stack.enter_context(LoadProcess(cases))
-            rounds = self._measure(generator, systems)
-            described = {
-                system.name: {
-                    "title": system.title,
-                    "start_seconds": system.start_seconds,
-                    "memory": memory_by_group(system.pids()),
-                }
-                for system in systems
+            cases = all_cases(self._stack, self._jpegs)
+            self._generator = running.enter_context(LoadProcess(cases))
+            systems = self._start(running, cases)
+            texts = text_subjects(systems, self._plan.systems)
+            images = image_subjects(systems, self._plan.image_systems)
+            self._closed(texts, rounds)
+            self._sweep(texts, rounds)
+            for _ in range(self._plan.rounds if images else 0):
+                self._progress.show("image steps alone")
+                bare.append(bare_image_seconds(self._jpegs, self._plan.image[0].seconds))
+                self._round(images, self._plan.image, rounds)
+            described = {system.name: _description(system) for system in systems}
+            described |= {
+                each.name: {"title": each.title, "memory": {}} for each in texts if each.name not in described
             }
+            self._progress.show("a worker's start")
+            ready = ready_seconds(self._stack)
             self._progress.show("stopping")
         self._progress.clear()
-        cells = [
-            {"system": name, "load": load, "rounds": each, **middle(each)} for (name, load), each in rounds.items()
-        ]
-        return {"machine": machine(), "systems": described, "cells": cells, "failures": self._failures}
+        return {
+            "machine": machine(),
+            "systems": described,
+            "ready_seconds": ready,
+            "bare_image_us": sorted(1e6 * seconds for seconds in bare),
+            "cells": [
+                {"kind": kind, "system": name, "load": load, **middle(each), "rounds": each}
+                for (kind, name, load), each in rounds.items()
+            ],
+            "failures": self._failures,
+        }
 
-    def _cases(self) -> dict[str, Sequence[Case]]:
-        server = ModelServer(self._stack.backend)
-        try:
-            texts: list[TextCase] = server.texts(sentences())
-        finally:
-            server.close()
-        constant = [ConstantCase(case.request, ANSWER) for case in texts]
-        return {"text": texts, "constant": constant}
-
-    def _start(self, stack: ExitStack, cases: dict[str, Sequence[Case]]) -> list[System]:
+    def _start(self, running: ExitStack, cases: dict[str, Any]) -> list[System]:
         """Those that start and answer rightly; what the others said is kept."""
-        wanted: list[System] = [self._stack] if self._stack.name in self._plan.systems else []
-        for recipe in RECIPES:
-            if recipe.name in self._plan.systems:
-                peer = Peer(recipe, self._home / recipe.name, self._stack)
-                stack.callback(peer.stop)
-                wanted.append(peer)
-        ready = []
-        for system in wanted:
+        names = {*self._plan.systems, *self._plan.open_systems, *self._plan.image_systems}
+        peers = [Peer(recipe, self._home / recipe.name, self._stack) for recipe in RECIPES if recipe.name in names]
+        for peer in peers:
+            running.callback(peer.stop)
+        ready: list[System] = []
+        systems: list[System] = [self._stack, *peers]
+        for system in systems:
             self._progress.show(f"starting {system.title}")
             try:
                 if isinstance(system, Peer):
                     system.start()
-                wait_until_right(system, cases[_cases_of(system)][0])
+                wait_until_right(system, cases["constant" if system.name == "empty" else "text"][0])
                 ready.append(system)
+                if isinstance(system, Peer):
+                    system.pause()
             except Failure as exc:
+                if system is self._stack:
+                    raise
                 self._failures[system.name] = str(exc)
                 self._progress.say(f"{system.title}: {exc}")
-            self._progress.spend(10)
+            self._progress.spend(START_SECONDS)
         return ready
 
-    def _measure(self, generator: LoadProcess, systems: Sequence[System]) -> dict[tuple[str, str], list[Any]]:
-        rounds: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
-        for number in range(self._plan.rounds):
-            for load in self._plan.loads:
-                for system in systems:
-                    self._progress.show(f"round {number + 1}, {load.name} connections: {system.title}")
-                    outcome = generator.run(self._load(system, load), _cases_of(system))
-                    rounds[system.name, load.name].append(sample(outcome))
-                    self._progress.spend(self._plan.seconds + WARM_UP_SECONDS)
-        return rounds
+    def _closed(self, subjects: Sequence[Subject], rounds: Rounds) -> None:
+        for _ in range(self._plan.rounds):
+            self._round(subjects, self._plan.text, rounds)
 
-    def _load(self, system: System, load: ClosedLoad) -> Load:
-        return Load(
-            system.host,
-            system.port,
-            load.connections,
-            self._plan.seconds,
-            WARM_UP_SECONDS,
-            load.keep_alive,
-            watched=tuple(system.pids()),
-        )
+    def _sweep(self, subjects: Sequence[Subject], rounds: Rounds) -> None:
+        """Each at shares of its own saturation, which is the most that it did in a closed loop of this run."""
+        swept = [subject for subject in subjects if subject.name in self._plan.open_systems]
+        saturation = {
+            subject.name: max(
+                (middle(each)["throughput"] for (kind, name, _), each in rounds.items() if name == subject.name),
+                default=0.0,
+            )
+            for subject in swept
+        }
+        for _ in range(self._plan.open_rounds):
+            for shape in self._plan.open:
+                for subject in swept:
+                    if saturation[subject.name] > 0:
+                        self._measure(subject, shape.at(saturation[subject.name]), rounds)
+
+    def _round(self, subjects: Sequence[Subject], shapes: Sequence[Shape], rounds: Rounds) -> None:
+        for shape in shapes:
+            for subject in subjects:
+                self._measure(subject, shape, rounds)
+
+    def _measure(self, subject: Subject, shape: Shape, rounds: Rounds) -> None:
+        self._progress.show(f"{subject.kind}, {shape.name}: {subject.title}")
+        with _awake(subject):
+            outcome = self._generator.run(subject.load(shape), subject.cases, over_grpc=subject.over_grpc)
+        rounds[subject.kind, subject.name, shape.name].append(sample(outcome, shape.rate))
+        self._progress.spend(shape.planned_seconds)
 
 
-def _cases_of(system: System) -> str:
-    return "constant" if system.name == "empty" else "text"
+@contextmanager
+def _awake(subject: Subject) -> Iterator[None]:
+    subject.resume()
+    try:
+        yield
+    finally:
+        subject.pause()
+
+
+def _description(system: System) -> dict[str, Any]:
+    return {"title": system.title, "start_seconds": system.start_seconds, "memory": memory_by_group(system.pids())}

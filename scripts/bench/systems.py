@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -45,7 +46,7 @@ class Stack:
         self.home = home
         self.host, self.port = "127.0.0.1", free_port()
         self.backend = f"127.0.0.1:{free_port()}"
-        self._models = models
+        self.models = models.resolve()
         self.start_seconds = 0.0
 
     def start(self) -> None:
@@ -54,7 +55,7 @@ class Stack:
         self.home.mkdir(parents=True, exist_ok=True)
         link = self.home / "models"
         link.unlink(missing_ok=True)
-        link.symlink_to(self._models.resolve(), target_is_directory=True)
+        link.symlink_to(self.models, target_is_directory=True)
         started = time.monotonic()
         done = self._command("up")
         if done.returncode != 0:
@@ -92,13 +93,13 @@ class Stack:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a peer is started. In `command` {socket} is its Unix socket, {port} a free TCP port, {cores} the cores."""
+    """How a peer is started; in `command` stand {socket}, {port}, {cores} and {models} (the folder)."""
 
     name: str
     title: str
     command: Sequence[str]
     serves_images: bool = False
-    needs_nodelay: bool = False
+    polls_when_idle: bool = False  # it is stopped (SIGSTOP) while others are measured
 
 
 RECIPES = (
@@ -129,6 +130,36 @@ RECIPES = (
         ),
         serves_images=True,
     ),
+    Recipe(
+        "gevent",
+        "Flask + gevent's pywsgi",
+        (sys.executable, "-m", "bench.peers.flask_gevent", "{socket}", "{cores}"),
+    ),
+    Recipe(
+        "uwsgi",
+        "Flask + uWSGI, 16 threads a process",
+        (
+            f"{BIN}/uwsgi",
+            "--master",
+            "--lazy-apps",
+            "--die-on-term",
+            "--disable-logging",
+            "--enable-threads",
+            "--processes={cores}",
+            "--threads=16",
+            "--listen=1024",
+            "--http11-socket={socket}",
+            "--chmod-socket=666",
+            f"--virtualenv={BIN.parent}",
+            "--module=bench.peers.flask_uwsgi:app",
+        ),
+    ),
+    Recipe(
+        "litserve",
+        "LitServe, batches up to 32",
+        (sys.executable, "-m", "bench.peers.litserve_batching", "{port}", "{models}"),
+        polls_when_idle=True,
+    ),
     Recipe("empty", "empty pywsgi", (sys.executable, "-m", "bench.peers.empty_pywsgi", "{socket}", "{cores}")),
 )
 
@@ -152,7 +183,7 @@ class Peer:
             folder.mkdir(parents=True, exist_ok=True)
         unix_socket = self._home / "run/app.sock"
         unix_socket.unlink(missing_ok=True)
-        values = {"socket": unix_socket, "cores": CORES, "port": free_port()}
+        values = {"socket": unix_socket, "cores": CORES, "port": free_port(), "models": self._stack.models}
         command = [part.format(**values) for part in self.recipe.command]
         upstream = f"unix:{unix_socket}" if f"{unix_socket}" in " ".join(command) else f"127.0.0.1:{values['port']}"
         variables = {**environment(self._stack.backend), "TMPDIR": str(tmp), "KERAS_HOME": str(tmp)}
@@ -164,6 +195,8 @@ class Peer:
 
     def stop(self) -> None:
         """End both, server first."""
+        if self._children:
+            self.resume()
         while self._children:
             self._children.pop(0).stop()
 
@@ -176,6 +209,19 @@ class Peer:
         """The server's processes and its Nginx's; and the model server's, which works for it, too."""
         own = [pid for child in self._children for pid in tree(child.pid)]
         return own + [pid for pid in self._stack.pids() if group_of(pid) == "model server"]
+
+    def pause(self) -> None:
+        """Keep a server that polls from taking time while others are measured."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.recipe.polls_when_idle:
+            for pid in tree(self._children[0].pid):
+                os.kill(pid, number)
 
     def require_alive(self) -> None:
         """Raises `Failure` when the server or its Nginx has ended."""

@@ -26,9 +26,9 @@ def markdown(head: Row, rows: Sequence[Row]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
-def number(value: float, digits: int = 0) -> str:
+def number(value: float | None, digits: int = 0) -> str:
     """With thousands separated; a dash where there is none."""
-    return "-" if value != value else f"{value:,.{digits}f}"
+    return "-" if value is None or value != value else f"{value:,.{digits}f}"
 
 
 def _width(text: str) -> int:

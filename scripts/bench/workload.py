@@ -34,30 +34,16 @@ class ModelServer:
         self._channel = grpc.insecure_channel(address, options=options)
         self._stub = PredictionServiceStub(self._channel)
 
-    def texts(self, lines: Sequence[str]) -> list[TextCase]:
+    def texts(self, lines: Sequence[str]) -> dict[str, TextCase]:
         """A case for each sentence, in a shuffled order that is always the same."""
-        cases = []
-        for line in lines:
+        cases = {}
+        for line in random.Random(1).sample(lines, len(lines)):
             outputs = self._predict(text_request(segment(line)))
             softmax = [float(value) for value in outputs["softmax"][0]]
             ordered = sorted(softmax)
-            if ordered[-1] - ordered[-2] < LEAST_MARGIN:
-                continue
-            label, class_id = outputs["labels"][0].decode(), int(outputs["classes_id"][0])
-            cases.append(TextCase(post_json(TEXT_PATH, {"line": line}), label, class_id, tuple(softmax)))
-        random.Random(1).shuffle(cases)
-        return cases
-
-    def rest(self, lines: Sequence[str]) -> list[RestCase]:
-        """The same sentences, segmented, for TensorFlow Serving's REST API."""
-        cases = []
-        by_request = {case.request: case for case in self.texts(lines)}
-        for line in lines:
-            if case := by_request.get(post_json(TEXT_PATH, {"line": line})):
-                words = segment(line)
-                row = {"words": words, "nwords": len(words)}
-                cases.append(RestCase(post_json(REST_PATH, {"instances": [row]}), case))
-        random.Random(1).shuffle(cases)
+            if ordered[-1] - ordered[-2] >= LEAST_MARGIN:
+                label, class_id = outputs["labels"][0].decode(), int(outputs["classes_id"][0])
+                cases[line] = TextCase(post_json(TEXT_PATH, {"line": line}), label, class_id, tuple(softmax))
         return cases
 
     def images(self, photographs: Iterable[bytes]) -> list[ImageCase]:
@@ -79,6 +65,12 @@ class ModelServer:
     def _predict(self, request: PredictRequest) -> dict[str, np.ndarray]:
         outputs = self._stub.Predict(request, timeout=60).outputs
         return {name: decode_tensor(tensor) for name, tensor in outputs.items()}
+
+
+def rest_case(line: str, case: TextCase) -> RestCase:
+    """The same sentence, segmented, for TensorFlow Serving's REST API."""
+    words = segment(line)
+    return RestCase(post_json(REST_PATH, {"instances": [{"words": words, "nwords": len(words)}]}), case)
 
 
 def text_request(words: Sequence[str]) -> PredictRequest:
