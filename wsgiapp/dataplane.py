@@ -1,8 +1,7 @@
 """`DataPlane`: the one place where pipelines meet the model server."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -92,6 +91,31 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(slots=True)
+class _Count:
+    limit: int
+    now: int = 0
+
+
+class _InFlight:
+    """A context manager by hand: `contextlib`'s took 3% of a prediction's CPU time."""
+
+    __slots__ = ("_count", "_seconds")
+
+    def __init__(self, count: _Count, seconds: float) -> None:
+        self._count = count
+        self._seconds = seconds
+
+    def __enter__(self) -> float:
+        if self._count.now >= self._count.limit:
+            raise Overloaded(f"{self._count.now} predictions are in flight; try again in a moment")
+        self._count.now += 1
+        return time.monotonic() + self._seconds
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._count.now -= 1
+
+
 class DataPlane:
     """Answers payloads for the configured models; holds what is shared by all requests of a worker."""
 
@@ -100,8 +124,7 @@ class DataPlane:
         self._passthrough = Passthrough(backend)
         self._routes = {name: _route(settings, name, backend) for name in settings.models}
         self._other_deadline_seconds = settings.backend.deadline_seconds
-        self._max_inflight = settings.limits.inflight
-        self._inflight = 0
+        self._inflight = _Count(settings.limits.inflight)
         self._warm: set[str] = set()
 
     @property
@@ -129,19 +152,14 @@ class DataPlane:
             raise NotFound(f"model {model!r} is not configured; there are {', '.join(self._routes)}")
         target = route.choose(choice)
         with self._in_flight(model) as deadline:
-            started = time.perf_counter()
+            started = time.monotonic()
             prepared = route.pipeline.preprocess(payload)
-            sent = time.perf_counter()
+            sent = time.monotonic()
             served = route.calls.predict(target, prepared.inputs, deadline)
-            received = time.perf_counter()
+            received = time.monotonic()
             result = route.pipeline.postprocess(served.outputs, prepared.context)
-            timing = Timing(
-                preprocess=sent - started,
-                queue=served.queue_seconds,
-                predict=received - sent - served.queue_seconds,
-                postprocess=time.perf_counter() - received,
-                rows=served.rows,
-            )
+            queue = served.queue_seconds
+            timing = Timing(sent - started, queue, received - sent - queue, time.monotonic() - received, served.rows)
             return Answer(result, served.version, target.label, timing)
 
     def predict(self, target: Target, encode: Encode) -> tuple[dict[str, np.ndarray], int]:
@@ -182,18 +200,10 @@ class DataPlane:
         gevent.joinall(checks)
         return [check.value for check in checks if check.value]
 
-    @contextmanager
-    def _in_flight(self, model: str) -> Iterator[float]:
-        """One of the calls that may be in flight, and its deadline."""
-        if self._inflight >= self._max_inflight:
-            raise Overloaded(f"{self._inflight} predictions are in flight; try again in a moment")
+    def _in_flight(self, model: str) -> "_InFlight":
+        """One of the calls that may be in flight; entering it gives its deadline."""
         route = self._routes.get(model)
-        seconds = route.deadline_seconds if route else self._other_deadline_seconds
-        self._inflight += 1
-        try:
-            yield time.monotonic() + seconds
-        finally:
-            self._inflight -= 1
+        return _InFlight(self._inflight, route.deadline_seconds if route else self._other_deadline_seconds)
 
     def _missing(self, name: str, route: _Route) -> str:
         if name not in self._warm:
@@ -224,5 +234,5 @@ def _route(settings: Settings, name: str, backend: Backend) -> _Route:
     split = Split(model.split) if model.split else None
     agreement = Agreement(backend, target, pipeline.examples, pipeline.padding) if model.batching else None
     batches = BatchLimits(size=model.max_batch_size, inflight=model.max_inflight)
-    calls = SharedCalls(backend, agreement, batches, pipeline.padding)
+    calls = SharedCalls(name, backend, agreement, batches, pipeline.padding)
     return _Route(target, split, model.split_key, pipeline, calls, model.deadline_seconds)

@@ -38,8 +38,12 @@ class SharedCalls:
     answers are thrown away then, and its requests are called one by one.
     """
 
-    def __init__(self, backend: Backend, agreement: Agreement | None, limits: BatchLimits, padding: Padding) -> None:
+    def __init__(
+        self, model: str, backend: Backend, agreement: Agreement | None, limits: BatchLimits, padding: Padding
+    ) -> None:
         """Without an `agreement` nothing is batched."""
+        self._batch_rows = BATCH_ROWS.labels(model)
+        self._queue_seconds = QUEUE_SECONDS.labels(model)
         self._backend = backend
         self._agreement = agreement
         self._limits = limits
@@ -59,7 +63,7 @@ class SharedCalls:
             length=rows.width(inputs, self._padding),
             deadline=deadline,
         )
-        QUEUE_SECONDS.labels(target.model).observe(batched.queue_seconds)
+        self._queue_seconds.observe(batched.queue_seconds)
         return Served(*batched.result, batched.rows, batched.queue_seconds)
 
     @property
@@ -81,7 +85,7 @@ class SharedCalls:
 
     def _alone(self, target: Target, inputs: Arrays, deadline: float) -> _Answered:
         outputs, version = self._backend.predict(target, inputs, deadline)
-        BATCH_ROWS.labels(target.model).observe(rows.count(inputs))
+        self._batch_rows.observe(rows.count(inputs))
         if self._versions.get(target) != version:
             if len(self._versions) >= MOST_TARGETS:
                 self._versions.clear()

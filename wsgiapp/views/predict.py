@@ -10,6 +10,7 @@ from wsgiapp.pipelines import Media
 from wsgiapp.views import Planes
 
 INT64_MAX = 2**63 - 1
+ANY = Choice()
 
 
 def predict(request: Request, planes: Planes, model: str, version: str = "", label: str = "") -> Response:
@@ -17,7 +18,9 @@ def predict(request: Request, planes: Planes, model: str, version: str = "", lab
     request.note(model=model)
     header = planes.data.split_key(model)
     key = "" if header is None else request.headers.get(header, "") or request.client
-    choice = Choice(*_asked(request, version, label), key=key)
+    choice = (
+        Choice(*_asked(request, version, label), key=key) if version or label or request.query_string or key else ANY
+    )
     result, served, used, timing = planes.data.infer(model, request.payload(), choice)
     request.note(version=served, **({"label": used} if used else {}), rows=timing.rows)
     if isinstance(result, Media):
