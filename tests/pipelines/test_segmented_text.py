@@ -166,15 +166,15 @@ def test_options(tmp_path: Path) -> None:
     assert inputs["n"].tolist() == [5]
 
 
-def test_the_words_are_jieba_s_own_and_nothing_is_written(tmp_path: Path) -> None:
+def test_the_words_are_jieba_s_own_and_only_the_cache_is_written(lexicon_cache: Path, tmp_path: Path) -> None:
     import jieba
 
     jieba.dt.tmp_dir = str(tmp_path)
     corpus = (REPOSITORY / "README.zh-CN.md").read_text(encoding="utf-8")
-    made = SegmentedText({}, Resources(text=TextLimits(chars=10**6), cache=tmp_path / "cache"))
+    made = SegmentedText({}, Resources(text=TextLimits(chars=10**6), cache=lexicon_cache))
     words = made.preprocess(Payload({"line": corpus})).inputs["words"][0]
     assert [word.decode() for word in words] == [word for word in jieba.lcut(corpus) if not word.isspace()]
-    assert not (tmp_path / "cache").exists()
+    assert [path.name for path in lexicon_cache.iterdir()] == [f"jieba-{jieba.__version__}-00000000.lexicon1"]
 
 
 def test_half_a_surrogate_pair_is_the_client_s_error() -> None:

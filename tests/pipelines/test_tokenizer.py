@@ -1,18 +1,14 @@
 """Segmentation against plain jieba, which is always right."""
 
-import logging
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import jieba
 import pytest
 
 from support import REPOSITORY
-from wsgiapp.pipelines import tokenizer
-from wsgiapp.pipelines.rust_tokenizer import LONGEST_KEPT_RUN, RustTokenizer
-from wsgiapp.pipelines.tokenizer import load_tokenizer
+from wsgiapp.pipelines.tokenizer import LONGEST_KEPT_RUN, load_tokenizer
 
 Lcut = Callable[[str], list[str]]
 
@@ -37,20 +33,8 @@ ALPHABETS: dict[str, Iterable[str]] = {
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> jieba.Tokenizer:
-    made = jieba.Tokenizer()
-    made.tmp_dir = str(tmp_path_factory.mktemp("jieba"))
-    made.initialize()
-    return made
-
-
-@pytest.fixture(scope="module")
-def fast(tmp_path_factory: pytest.TempPathFactory) -> Lcut:
-    cache = tmp_path_factory.mktemp("cache")
-    made = load_tokenizer(cache)
-    assert isinstance(made, RustTokenizer), "not the versions that were compared"
-    assert not list(cache.iterdir())
-    return made.lcut
+def fast(lexicon_cache: Path) -> Lcut:
+    return load_tokenizer(lexicon_cache).lcut
 
 
 def test_generated_texts(plain: jieba.Tokenizer, fast: Lcut) -> None:
@@ -105,30 +89,16 @@ def test_runs_of_single_characters(plain: jieba.Tokenizer, fast: Lcut, length: i
 def test_user_dictionaries(
     tmp_path: Path, plain: jieba.Tokenizer, monkeypatch: pytest.MonkeyPatch, entries: str
 ) -> None:
-    # jieba keeps words of frequency 0 for all tokenizers of a process
+    # jieba keeps words of frequency 0 for all tokenizers of a process; the model's word for 喜欢 is one of them
     monkeypatch.setattr(jieba.finalseg, "Force_Split_Words", set())
     dictionary = tmp_path / "own.txt"
     dictionary.write_text(entries, encoding="utf-8")
     expected = jieba.Tokenizer()
     expected.FREQ, expected.total, expected.initialized = dict(plain.FREQ), plain.total, True
     expected.load_userdict(str(dictionary))
-    made = load_tokenizer(tmp_path / "cache", str(dictionary))
+    made = load_tokenizer(tmp_path, str(dictionary))
     rng = random.Random(1)
     pieces = [*entries.split(), *"我很喜欢中国银行的产品和云计算，x1-", "Edu Trust认证", "八一双鹿"]
     for _ in range(500):
         text = "".join(rng.choices(pieces, k=10))
         assert made.lcut(text) == expected.lcut(text), text
-
-
-def test_other_versions_leave_it_to_jieba(
-    tmp_path: Path, plain: jieba.Tokenizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setitem(tokenizer.COMPARED, "rjieba", "0.0")
-    with caplog.at_level(logging.WARNING):
-        made: Any = load_tokenizer(tmp_path)
-    assert isinstance(made, jieba.Tokenizer)
-    assert "jieba alone" in caplog.text
-    assert [path.name for path in tmp_path.iterdir()] == [f"jieba-{jieba.__version__}.cache"]
-    again: Any = load_tokenizer(tmp_path)  # it reads what the first one kept
-    assert again.FREQ == made.FREQ == plain.FREQ
-    assert again.total == made.total == plain.total

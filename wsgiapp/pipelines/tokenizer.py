@@ -1,73 +1,98 @@
-"""Chinese word segmentation with jieba, or with what gives the same answers in less time and memory."""
+"""Chinese word segmentation as jieba does it, in a quarter of its time."""
 
-import logging
-import marshal
-import sys
-from importlib.metadata import version
+import math
+import re
+from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
-from typing import Protocol
 
-log = logging.getLogger(__name__)
+from wsgiapp.pipelines.hmm import cut_unknown
+from wsgiapp.pipelines.lexicon import Lexicon, load_lexicon
 
-# The versions that were compared for `rust_tokenizer`, source by source and on a million texts.
-COMPARED = {"jieba": "0.42.1", "rjieba": "0.2.2"}
+# What words are made of, and what parts the rest, as in jieba.
+BLOCK = re.compile("([\u4e00-\u9fd5a-zA-Z0-9+#&._%-]+)")
+LINE_END = re.compile("(\r\n)")
+
+# The model's answers for runs of single characters are kept: every other run of those in 20,000 hotel, book and
+# computer reviews was among the last 4096 different ones, which take 2 MB (measured). Long ones hardly come again.
+KEPT_RUNS = 4096
+LONGEST_KEPT_RUN = 8
+
+NO_WAY = -math.inf
 
 
-class Tokenizer(Protocol):
-    """`jieba.Tokenizer`, or what answers as it does."""
+class Tokenizer:
+    """What `jieba.Tokenizer` answers, from a `Lexicon`."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._lexicon = lexicon
+        first, characters = lexicon.first, lexicon.characters
+        self._roots = {characters[node]: node for node in range(first[0], first[1])}
+        self._cut_short_run = lru_cache(KEPT_RUNS)(self._cut_run)
 
     def lcut(self, text: str) -> list[str]:
         """The words of `text`; joined they are the text again."""
+        words: list[str] = []
+        for i, part in enumerate(BLOCK.split(text)):
+            if i % 2:
+                self._append_words(words, part)
+            elif part:
+                for j, other in enumerate(LINE_END.split(part)):
+                    words += [other] if j % 2 else other
+        return words
+
+    def _append_words(self, words: list[str], block: str) -> None:
+        """Append the dictionary's words, and those that the model makes of the single characters between them."""
+        ends = self._route(block)
+        begin = run = 0
+        while begin < len(block):
+            end = ends[begin]
+            if end - begin > 1:
+                if run < begin:
+                    self._append_run(words, block[run:begin])
+                words.append(block[begin:end])
+                run = end
+            begin = end
+        if run < begin:
+            self._append_run(words, block[run:])
+
+    def _route(self, block: str) -> list[int]:
+        """For each character of `block`: where the word that starts there ends, on the likeliest way to the end."""
+        roots, lexicon = self._roots, self._lexicon
+        find, first, weights = lexicon.characters.find, lexicon.first, lexicon.weights
+        length = len(block)
+        ends = [0] * length
+        scores = [0.0] * (length + 1)
+        for begin in range(length - 1, -1, -1):
+            best, best_end = NO_WAY, begin + 1
+            node, end = roots.get(block[begin], -1), begin + 1
+            while node > 0:
+                weight = weights[node]
+                if weight <= 0.0:  # not NO_WORD
+                    score = weight + scores[end]
+                    if score >= best:  # of two that are equal jieba takes the longer word
+                        best, best_end = score, end
+                if end == length:
+                    break
+                node = find(block[end], first[node], first[node + 1])
+                end += 1
+            scores[begin] = best if best > NO_WAY else lexicon.unknown + scores[begin + 1]
+            ends[begin] = best_end
+        return ends
+
+    def _append_run(self, words: list[str], run: str) -> None:
+        if len(run) == 1:
+            words.append(run)
+        elif len(run) <= LONGEST_KEPT_RUN:
+            words += self._cut_short_run(run)
+        else:
+            words += self._cut_run(run)
+
+    def _cut_run(self, run: str) -> tuple[str, ...]:
+        if self._lexicon.has_word(run):  # and its characters are likelier
+            return tuple(run)
+        return tuple(cut_unknown(run, self._lexicon))
 
 
 def load_tokenizer(cache: Path, user_dictionary: str | None = None) -> Tokenizer:
-    """A tokenizer with jieba's own dictionary and, on top, `user_dictionary` (a file in jieba's format).
-
-    With a user dictionary, or with versions that were not compared, it is jieba itself, which keeps its parsed
-    dictionary in the folder `cache`.
-    """
-    if user_dictionary:
-        return _load_jieba(cache, user_dictionary)
-    installed = {package: version(package) for package in COMPARED}
-    if installed != COMPARED:
-        log.warning("segmenting with jieba alone, which is slower: %s are installed instead of %s", installed, COMPARED)
-        return _load_jieba(cache)
-    from wsgiapp.pipelines.rust_tokenizer import RustTokenizer  # rjieba loads its dictionary when it is imported
-
-    return RustTokenizer()
-
-
-def _load_jieba(cache: Path, user_dictionary: str | None = None) -> Tokenizer:
-    """jieba keeps its parsed dictionary in /tmp by default, where anyone could have put another one.
-
-    It also reads it in small pieces; at once, it takes half the time (measured: 0.7 s instead of 1.4 s).
-    """
-    jieba = _import_jieba()
-    tokenizer = jieba.Tokenizer()
-    tokenizer.tmp_dir = str(cache)
-    tokenizer.cache_file = f"jieba-{jieba.__version__}.cache"
-    try:
-        parsed = marshal.loads((cache / tokenizer.cache_file).read_bytes())  # noqa: S302
-        tokenizer.FREQ, tokenizer.total = parsed
-        tokenizer.initialized = True
-    except (OSError, ValueError, EOFError, TypeError):
-        cache.mkdir(parents=True, exist_ok=True)
-        tokenizer.initialize()
-    if user_dictionary:
-        tokenizer.load_userdict(user_dictionary)
-    return tokenizer
-
-
-def _import_jieba() -> ModuleType:
-    """jieba uses pkg_resources to open its dictionary where it can (measured: 0.3 s and 5 MB), otherwise open()."""
-    absent = "pkg_resources" not in sys.modules
-    if absent:
-        sys.modules["pkg_resources"] = None  # type: ignore[assignment]
-    try:
-        import jieba
-    finally:
-        if absent:
-            del sys.modules["pkg_resources"]
-    jieba.setLogLevel(logging.WARNING)
-    return jieba
+    """A tokenizer with jieba's own dictionary and, on top, `user_dictionary`; see `load_lexicon`."""
+    return Tokenizer(load_lexicon(cache, user_dictionary))
