@@ -15,6 +15,7 @@ Lcut = Callable[[str], list[str]]
 # What texts are made of. Each is an alphabet from which a piece of some characters is drawn.
 ALPHABETS: dict[str, Iterable[str]] = {
     "Chinese": map(chr, range(0x4E00, 0xA000)),
+    "Chinese in no model": map(chr, range(0x9FC0, 0xA000)),
     "rare": [*map(chr, range(0x3400, 0x4E00)), *map(chr, range(0xF900, 0xFB00)), *map(chr, range(0x20000, 0x323B0))],
     "ASCII words": "abcxyzABCXYZ0123456789",
     "joined": "0123456789abcXYZ.-_%+#&",
@@ -83,8 +84,9 @@ def test_runs_of_single_characters(plain: jieba.Tokenizer, fast: Lcut, length: i
         "\ufeff云计算\n李小福 2 nr\neasy_install 3 eng\n好用 300\n八一双鹿 3 nz\n台中\n凱特琳 nz\nEdu Trust认证 2000\n",
         "iphone 1000\n4k\n3-5 99 m\nγ射线 9\n𠮷野家 100\n10% 5\n\n   c++11   \n",
         "中国 1\n的 0\n我们\n喜欢 0\n",
+        "鑫鑫 500\n鑫鑫焱 500\n焱淼 700\n淼 700\n鑫鑫焱淼 0\n",
     ],
-    ids=["frequent", "of jieba's own documentation", "not Chinese alone", "frequencies of other words"],
+    ids=["frequent", "of jieba's own documentation", "not Chinese alone", "frequencies of other words", "equal sums"],
 )
 def test_user_dictionaries(
     tmp_path: Path, plain: jieba.Tokenizer, monkeypatch: pytest.MonkeyPatch, entries: str
