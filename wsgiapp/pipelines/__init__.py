@@ -7,7 +7,8 @@ a `[models.NAME]` table.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,11 +108,16 @@ class Pipeline(Protocol):
 
 def create(name: str, options: Mapping[str, Any], resources: Resources) -> Pipeline:
     """The pipeline that an installed package offers under `name`, imported only now."""
-    offered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    offered = _offered()
     if name not in offered:
         raise SettingsError(f'pipeline = "{name}": no such pipeline; installed are {", ".join(sorted(offered))}')
     pipeline: Pipeline = offered[name].load()(options, resources)
     return pipeline
+
+
+@cache
+def _offered() -> Mapping[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def refuse_unknown_options(options: Mapping[str, Any], known: set[str]) -> None:

@@ -33,7 +33,7 @@ class SegmentedText:
         self._cache = resources.cache
 
     def warm_up(self) -> None:
-        """Load the dictionaries; in the first request it would take a second."""
+        """Open what jieba knows; where it has to be made first, that takes seconds."""
         self._segment_text("预热")
 
     @cached_property
