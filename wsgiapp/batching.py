@@ -23,8 +23,8 @@ Result = TypeVar("Result")
 # Errors that one bad row, or the size of the batch, may have caused: the rest is tried without it.
 OF_A_ROW = (InvalidArgument, InternalError, ResourceExhausted)
 
-# Every row of a batch takes as many steps as the longest has. A batch holds at most so many steps of padding, which cost
-# about what a call of its own does (measured, a BiLSTM: 4 us a row and step, 2 ms a call).
+# Every row of a batch takes as many steps as the longest has. A batch holds at most so many steps of padding, which
+# cost about what a call of its own does (measured, a BiLSTM: 4 us a row and step, 2 ms a call).
 MOST_PADDING = 512
 
 # Under overload the loop always has something else to do: a request waits so long for that at most.
