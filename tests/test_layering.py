@@ -29,6 +29,7 @@ LEVELS = {
     "container": 1.5,  # knows a model's configuration
     "restjson": 1.5,  # knows the tensors of codec
     "storage": 1.5,  # knows a model's configuration
+    "wire": 1.5,  # knows the tensors of codec
     "backend": 2,
     "modelcheck": 2,
     "modeledit": 2,

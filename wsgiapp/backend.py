@@ -21,7 +21,7 @@ from gevent.threadpool import ThreadPool
 from google.protobuf import empty_pb2, wrappers_pb2
 
 from wsgiapp import errors
-from wsgiapp.codec import decode_tensor, encode_tensor
+from wsgiapp.codec import decode_tensor
 from wsgiapp.protos import (
     MODEL_MANAGEMENT,
     ClassificationRequest,
@@ -34,13 +34,14 @@ from wsgiapp.protos import (
     ModelSpec,
     ModelVersionStatus,
     PredictionServiceStub,
-    PredictRequest,
+    PredictResponse,
     RegressionRequest,
     RegressionResult,
     ReloadConfigRequest,
     SignatureDefMap,
     error_codes_pb2,
 )
+from wsgiapp.wire import Rows, encode_predict_request
 
 ERRORS: Mapping[grpc.StatusCode, type[errors.RequestError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgument,
@@ -131,7 +132,9 @@ class ModelServer:
         )
         predictions = PredictionServiceStub(self._channel)
         models = ModelServiceStub(self._channel)
-        self._predict = predictions.Predict
+        self._predict = self._channel.unary_unary(  # takes bytes
+            "/tensorflow.serving.PredictionService/Predict", response_deserializer=PredictResponse.FromString
+        )
         self._classify = predictions.Classify
         self._regress = predictions.Regress
         self._get_model_metadata = predictions.GetModelMetadata
@@ -150,16 +153,13 @@ class ModelServer:
         self._max_calls = max_calls
         self._pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
 
-    def predict(
-        self, target: Target, inputs: Mapping[str, np.ndarray], deadline: float
-    ) -> tuple[dict[str, np.ndarray], int]:
+    def predict(self, target: Target, inputs: Mapping[str, Rows], deadline: float) -> tuple[dict[str, np.ndarray], int]:
         """The outputs by name, and the version that answered. `deadline` is a point of `time.monotonic()`.
 
-        Raises one of `errors.RequestError`.
+        A list of arrays is sent as one input, in which they follow one another along their first axis. Raises one of
+        `errors.RequestError`.
         """
-        request = PredictRequest(model_spec=target.spec())
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(encode_tensor(array))
+        request = encode_predict_request(target.spec(), inputs)
         response = self._call(self._predict, request, deadline)
         outputs = {name: decode_tensor(tensor) for name, tensor in response.outputs.items()}
         return outputs, response.model_spec.version.value
