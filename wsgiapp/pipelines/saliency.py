@@ -1,6 +1,5 @@
 """Salient object detection: a picture in, a grey map of the same size out."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
 from wsgiapp.pipelines import Arrays, Media, Payload, Prepared, Resources, Result, refuse_unknown_options
-from wsgiapp.pipelines.base64text import decode_base64
+from wsgiapp.pipelines.base64text import decode_base64, encode_base64
 from wsgiapp.pipelines.images import ENCODERS, decode_image, resize_map, stretch
 
 
@@ -34,20 +33,21 @@ class Saliency:
         refuse_unknown_options(options, {"size", "mean", "input", "output", "encoding"})
         self._limits = resources.image
         self._size = options.get("size", 320)
-        self._mean = np.asarray(options.get("mean", (126.88, 120.24, 112.19)), np.float32)
+        mean = np.asarray(options.get("mean", (126.88, 120.24, 112.19)), np.float32)
         self._input = str(options.get("input", "img_in"))
         self._output = str(options.get("output", "img_out"))
         self._encoding = options.get("encoding", "png")
         if type(self._size) is not int or self._size < 1:
             raise SettingsError(f"options.size = {self._size}: not a number of pixels")
-        if self._mean.shape != (3,):
+        if mean.shape != (3,):
             raise SettingsError(f"options.mean = {options['mean']}: not three numbers, red, green, blue")
         if self._encoding not in ENCODERS:
             raise SettingsError(f'options.encoding = "{self._encoding}": not one of {", ".join(ENCODERS)}')
+        self._mean_row = np.tile(mean, self._size)
 
     def warm_up(self) -> None:
         """Run every step once: OpenCV sets itself up in its first calls."""
-        white = np.full((8, 8, 3), 255, np.uint8)
+        white = np.full((8, 8), 255, np.uint8)
         prepared = self.preprocess(Payload(files={"img": ENCODERS["png"](white)}))
         self.postprocess({self._output: np.zeros((1, self._size, self._size, 1), np.float32)}, prepared.context)
 
@@ -59,8 +59,12 @@ class Saliency:
         image = decode_image("img", _file(payload), self._limits)
         height, width = image.shape[:2]
         small = cv2.resize(image, (self._size, self._size), interpolation=cv2.INTER_NEAREST)
-        inputs = {self._input: (small - self._mean)[np.newaxis]}
-        return Prepared(inputs, _Wanted(height, width, encoding, payload.as_picture))
+        return Prepared({self._input: self._centred(small)}, _Wanted(height, width, encoding, payload.as_picture))
+
+    def _centred(self, small: np.ndarray) -> np.ndarray:
+        """(1, size, size, 3) minus the mean. Row by row: numpy takes seven times as long over rows of three numbers."""
+        rows = small.reshape(self._size, -1) - self._mean_row
+        return rows.reshape(1, *small.shape)
 
     def postprocess(self, outputs: Arrays, context: _Wanted) -> Result:
         """The map as uint8 (height, width), stretched to 0..255: encoded in JSON, or a bare PNG."""
@@ -74,7 +78,7 @@ class Saliency:
         if context.as_picture:
             return Media(ENCODERS["png"](mask), "image/png")
         return {
-            "img_out": base64.b64encode(ENCODERS[context.encoding](mask)).decode("ascii"),
+            "img_out": encode_base64(ENCODERS[context.encoding](mask)),
             "encoding": context.encoding,
             "shape": [context.height, context.width],
         }
