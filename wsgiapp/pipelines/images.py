@@ -14,6 +14,9 @@ from wsgiapp.pipelines.png import encode_png
 
 # A client's broken file is the client's problem and is answered; OpenCV would also write it to our log.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# A picture's steps are too short to be split: OpenCV's threads, one a core in each worker, mostly wait for one another,
+# and turn while they do.
+cv2.setNumThreads(1)
 
 # The formats that are decoded, by their first bytes. Others that OpenCV knows are rare and less well tested.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
