@@ -29,6 +29,7 @@ pipeline = "segmented_text"
 [models.cv_sod]
 pipeline = "saliency"
 label = "canary"
+batching = false
 [limits]
 body_bytes = 20000
 inflight = 2

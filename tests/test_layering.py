@@ -28,6 +28,7 @@ LEVELS = {
     "savedmodel": 1,
     "container": 1.5,  # knows a model's configuration
     "restjson": 1.5,  # knows the tensors of codec
+    "threads": 1,
     "storage": 1.5,  # knows a model's configuration
     "wire": 1.5,  # knows the tensors of codec
     "backend": 2,

@@ -12,7 +12,7 @@ import numpy as np
 from wsgiapp import rows
 from wsgiapp.backend import Target
 from wsgiapp.errors import InternalError, InvalidArgument, RequestError, ResourceExhausted, Unimplemented
-from wsgiapp.rows import Arrays, Padding
+from wsgiapp.rows import Arrays, Joined, Padding
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ RETRY_SECONDS = 1.0
 class Backend(Protocol):
     """What is needed of a model server: `backend.ModelServer`, or a few lines in a test."""
 
-    def predict(self, target: Target, inputs: Arrays, deadline: float) -> tuple[dict[str, np.ndarray], int]: ...
+    def predict(self, target: Target, inputs: Joined, deadline: float) -> tuple[dict[str, np.ndarray], int]: ...
 
 
 class Agreement:
@@ -84,7 +84,7 @@ class Agreement:
                     return f"in a batch its output {name} differs from the one for a single request"
         return ""
 
-    def _answers(self, target: Target, inputs: Arrays) -> Arrays:
+    def _answers(self, target: Target, inputs: Joined) -> Arrays:
         return self._backend.predict(target, inputs, time.monotonic() + CALL_SECONDS)[0]
 
 

@@ -11,13 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import gevent
 import grpc
 import numpy as np
-from gevent.hub import Hub, get_hub
-from gevent.threadpool import ThreadPool
 from google.protobuf import empty_pb2, wrappers_pb2
 
 from wsgiapp import errors
@@ -41,6 +38,7 @@ from wsgiapp.protos import (
     SignatureDefMap,
     error_codes_pb2,
 )
+from wsgiapp.threads import Threads
 from wsgiapp.wire import Rows, encode_predict_request
 
 ERRORS: Mapping[grpc.StatusCode, type[errors.RequestError]] = {
@@ -150,8 +148,7 @@ class ModelServer:
             request_serializer=empty_pb2.Empty.SerializeToString,
             response_deserializer=wrappers_pb2.BytesValue.FromString,
         )
-        self._max_calls = max_calls
-        self._pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
+        self._threads = Threads(max_calls)
 
     def predict(self, target: Target, inputs: Mapping[str, Rows], deadline: float) -> tuple[dict[str, np.ndarray], int]:
         """The outputs by name, and the version that answered. `deadline` is a point of `time.monotonic()`.
@@ -227,23 +224,4 @@ class ModelServer:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise errors.DeadlineExceeded("the deadline passed before the model server could be called")
-        outcome = self._threads().apply(_outcome, (method, request, remaining))
-        if isinstance(outcome, grpc.RpcError):
-            raise outcome
-        return outcome
-
-    def _threads(self) -> ThreadPool:
-        """The threads of the calling loop; under a threaded WSGI server each thread has a loop of its own."""
-        hub = get_hub()
-        pool = self._pools.get(hub)
-        if pool is None:
-            pool = self._pools[hub] = ThreadPool(self._max_calls, hub)
-        return pool
-
-
-def _outcome(method: grpc.UnaryUnaryMultiCallable, request: Any, timeout: float) -> Any:
-    """A call's response, or the error it ended with: what a task raises, gevent's pool prints with its traceback."""
-    try:
-        return method(request, timeout)
-    except grpc.RpcError as exc:
-        return exc
+        return self._threads.run(method, request, remaining)

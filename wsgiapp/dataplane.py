@@ -1,9 +1,10 @@
 """`DataPlane`: the one place where pipelines meet the model server."""
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import gevent
 import numpy as np
@@ -14,14 +15,18 @@ from wsgiapp.backend import Target
 from wsgiapp.batching import BatchLimits
 from wsgiapp.errors import NotFound, Overloaded, RequestError, SettingsError
 from wsgiapp.passthrough import Encode, Passthrough
-from wsgiapp.pipelines import Arrays, ImageLimits, Payload, Pipeline, Resources, Result, TextLimits
+from wsgiapp.pipelines import ImageLimits, Payload, Pipeline, Resources, Result, TextLimits
 from wsgiapp.protos import ClassificationResult, Input, ModelVersionStatus, RegressionResult, SignatureDefMap
+from wsgiapp.rows import Joined
 from wsgiapp.settings import Settings
 from wsgiapp.sharedcalls import SharedCalls
 from wsgiapp.split import Split
+from wsgiapp.threads import Threads
 
 # Readiness is asked every second or so by whoever balances the load: it must not wait for a model server that hangs.
 STATUS_SECONDS = 1.0
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class _Route(NamedTuple):
 class Backend(Protocol):
     """What is needed of a model server: `backend.ModelServer`, or a few lines in a test."""
 
-    def predict(self, target: Target, inputs: Arrays, deadline: float) -> tuple[dict[str, np.ndarray], int]: ...
+    def predict(self, target: Target, inputs: Joined, deadline: float) -> tuple[dict[str, np.ndarray], int]: ...
 
     def classify(self, target: Target, examples: Input, deadline: float) -> tuple[ClassificationResult, int]: ...
 
@@ -126,6 +131,7 @@ class DataPlane:
         self._other_deadline_seconds = settings.backend.deadline_seconds
         self._inflight = _Count(settings.limits.inflight)
         self._warm: set[str] = set()
+        self._threads = Threads(len(os.sched_getaffinity(0)))
 
     @property
     def models(self) -> Mapping[str, Target]:
@@ -153,11 +159,11 @@ class DataPlane:
         target = route.choose(choice)
         with self._in_flight(model) as deadline:
             started = time.monotonic()
-            prepared = route.pipeline.preprocess(payload)
+            prepared = self._run(route.pipeline, route.pipeline.preprocess, payload)
             sent = time.monotonic()
             served = route.calls.predict(target, prepared.inputs, deadline)
             received = time.monotonic()
-            result = route.pipeline.postprocess(served.outputs, prepared.context)
+            result = self._run(route.pipeline, route.pipeline.postprocess, served.outputs, prepared.context)
             queue = served.queue_seconds
             timing = Timing(sent - started, queue, received - sent - queue, time.monotonic() - received, served.rows)
             return Answer(result, served.version, target.label, timing)
@@ -199,6 +205,9 @@ class DataPlane:
         checks = [gevent.spawn(self._missing, name, route) for name, route in self._routes.items()]
         gevent.joinall(checks)
         return [check.value for check in checks if check.value]
+
+    def _run(self, pipeline: Pipeline, step: Callable[..., Value], *arguments: Any) -> Value:
+        return self._threads.run(step, *arguments) if pipeline.heavy else step(*arguments)
 
     def _in_flight(self, model: str) -> "_InFlight":
         """One of the calls that may be in flight; entering it gives its deadline."""

@@ -12,7 +12,10 @@ import numpy as np
 from wsgiapp.errors import InternalError
 
 Arrays = Mapping[str, np.ndarray]
+Joined = Mapping[str, np.ndarray | Sequence[np.ndarray]]
 Padding = Mapping[str, Any]
+
+LARGE = 32 * 1024  # bytes of a request's array
 
 
 def count(inputs: Arrays) -> int:
@@ -33,14 +36,20 @@ def layout(inputs: Arrays, padding: Padding) -> Hashable:
     )
 
 
-def join(requests: Sequence[Arrays], padding: Padding) -> Arrays:
-    """One call's inputs: the rows of all requests, which have the same layout, one after the other."""
+def join(requests: Sequence[Arrays], padding: Padding) -> Joined:
+    """One call's inputs: the rows of all requests, which have the same layout, one after the other.
+
+    Large arrays are not copied for that: a list of them is one input.
+    """
     if len(requests) == 1:
         return requests[0]
-    joined = {}
+    joined: dict[str, np.ndarray | Sequence[np.ndarray]] = {}
     for name in requests[0]:
         arrays = [inputs[name] for inputs in requests]
-        joined[name] = _padded(arrays, padding[name]) if name in padding else np.concatenate(arrays)
+        if name in padding:
+            joined[name] = _padded(arrays, padding[name])
+        else:
+            joined[name] = arrays if arrays[0].nbytes >= LARGE else np.concatenate(arrays)
     return joined
 
 

@@ -11,7 +11,7 @@ from wsgiapp.agreement import Agreement, Backend
 from wsgiapp.backend import Target
 from wsgiapp.batching import Batcher, BatchLimits
 from wsgiapp.metrics import BATCH_ROWS, QUEUE_SECONDS
-from wsgiapp.rows import Arrays, Padding
+from wsgiapp.rows import Arrays, Joined, Padding
 
 # Targets are few; this bounds what a worker keeps over months of new versions.
 MOST_TARGETS = 4096
@@ -55,7 +55,7 @@ class SharedCalls:
         """The outputs for `inputs`. Raises one of `errors.RequestError`."""
         count = rows.count(inputs)
         if not count or self._agreement is None or not self._agreement.holds(self._versions.get(target)):
-            return Served(*self._alone(target, inputs, deadline), count, 0.0)
+            return Served(*self._alone(target, inputs, count, deadline), count, 0.0)
         batched = self._batcher.submit(
             (target, rows.layout(inputs, self._padding)),
             inputs,
@@ -76,16 +76,16 @@ class SharedCalls:
     def _call(self, key: tuple[Target, Any], requests: Sequence[Arrays], deadline: float) -> list[_Answered]:
         target = key[0]
         counts = [rows.count(inputs) for inputs in requests]
-        answer = self._alone(target, rows.join(requests, self._padding), deadline)
+        answer = self._alone(target, rows.join(requests, self._padding), sum(counts), deadline)
         if len(requests) == 1:
             return [answer]
         if self._agreement is None or not self._agreement.holds(answer.version):
-            return [self._alone(target, inputs, deadline) for inputs in requests]
+            return [self._alone(target, *each, deadline) for each in zip(requests, counts, strict=True)]
         return [_Answered(part, answer.version) for part in rows.split(answer.outputs, counts)]
 
-    def _alone(self, target: Target, inputs: Arrays, deadline: float) -> _Answered:
+    def _alone(self, target: Target, inputs: Joined, count: int, deadline: float) -> _Answered:
         outputs, version = self._backend.predict(target, inputs, deadline)
-        self._batch_rows.observe(rows.count(inputs))
+        self._batch_rows.observe(count)
         if self._versions.get(target) != version:
             if len(self._versions) >= MOST_TARGETS:
                 self._versions.clear()

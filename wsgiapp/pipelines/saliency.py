@@ -28,6 +28,7 @@ class Saliency:
     """
 
     padding: Mapping[str, Any] = {}
+    heavy = True
 
     def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
         refuse_unknown_options(options, {"size", "mean", "input", "output", "encoding"})
@@ -89,7 +90,8 @@ class Saliency:
         square[16:48, 16:48] = 40
         slope = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[np.newaxis, :, np.newaxis], 64, axis=0)
         disc = cv2.circle(np.repeat(slope, 3, axis=2), (40, 30), 12, (255, 255, 255), -1)
-        return [self.preprocess(Payload(files={"img": ENCODERS["png"](image)})).inputs for image in (square, disc)]
+        files = [cv2.imencode(".png", image)[1].tobytes() for image in (square, disc)]
+        return [self.preprocess(Payload(files={"img": file})).inputs for file in files]
 
 
 def _file(payload: Payload) -> bytes:

@@ -23,6 +23,8 @@ class SegmentedText:
     format: a word, its frequency and its tag on each line).
     """
 
+    heavy = False
+
     def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
         refuse_unknown_options(options, {"words", "nwords", "user_dictionary"})
         self._limits = resources.text
