@@ -18,6 +18,7 @@ LEVELS = {
     "split": 0,
     "settings": 0.5,  # raises errors
     "batching": 1,
+    "capacity": 1,
     "codec": 1,
     "engine": 1,
     "modelconfig": 1,
@@ -45,6 +46,7 @@ LEVELS = {
     "views": 5,
     "app": 6,
     "handler": 6,
+    "capacitycommand": 7,
     "modelcommands": 7,
     "server": 7,
     "cli": 8,

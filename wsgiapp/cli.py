@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 
-from wsgiapp import __version__, logs, modelcommands, settings
+from wsgiapp import __version__, capacitycommand, logs, modelcommands, settings
 from wsgiapp.container import Container
 from wsgiapp.errors import WsgiappError
 from wsgiapp.settings import Settings
@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, (run, about) in COMMANDS.items():
         commands.add_parser(name, help=about, description=about).set_defaults(run=run)
     modelcommands.add_parser(commands)
+    capacitycommand.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(settings.load(), arguments)

@@ -5,6 +5,7 @@ WsgiappError
 ├── StackError               the processes did not start, stop or become ready
 │   └── EngineMissing        ... because there is no container engine to ask
 ├── ModelError               the files of a model cannot be read; the operator has to act
+├── CapacityError            a figure to plan with makes no sense, or nothing was measured
 └── RequestError             one request cannot be answered
     ├── InvalidArgument      the request makes no sense to the service or the model
     │   └── InvalidField     ... because of one named field
@@ -41,6 +42,10 @@ class EngineMissing(StackError):
 
 class ModelError(WsgiappError):
     """Raised for a model's files: the message names the file, and says what to do."""
+
+
+class CapacityError(WsgiappError):
+    """Raised by the capacity planner: the message says which figure, or how to measure one."""
 
 
 class RequestError(WsgiappError):

@@ -17,6 +17,7 @@ from bench.processes import Failure
 from bench.report import terminal_report
 from bench.results import without_nan
 from bench.session import Session
+from bench.soak import soak
 from bench.systems import REPOSITORY
 
 
@@ -30,8 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
     _raise_file_limit()
     (home / "bench").mkdir(parents=True, exist_ok=True)
+    models = options.models or home / "models"
     try:
-        results = Session(plan_of(options), home / "bench", options.models or home / "models", options.photos).run()
+        if options.soak:
+            return soak(options.soak, home / "bench", models)
+        results = Session(plan_of(options), home / "bench", models, options.photos).run()
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -83,6 +87,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=Path,
         help="a folder of JPEG files; default: views of Matplotlib's photograph, a megapixel each",
     )
+    add("--soak", type=int, metavar="N", help="send so many texts through the stack alone; no memory may grow")
     add("--show", type=Path, metavar="FILE", help="measure nothing; print the tables of an earlier run")
     add("--json", type=Path, help="where the results go; default: bench/results.json in WSGIAPP_HOME")
     return parser.parse_args(argv)

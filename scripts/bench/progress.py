@@ -7,10 +7,11 @@ import sys
 import time
 
 BAR = 24
+FIRST = 0.05
 
 
 class Progress:
-    """A bar that is rewritten on a terminal, plain lines anywhere else. `total` and `spent` are in seconds."""
+    """A bar that is rewritten on a terminal, plain lines anywhere else. `total` is in seconds, or in pieces of work."""
 
     def __init__(self, total: float) -> None:
         self._total = max(total, 1e-9)
@@ -31,9 +32,9 @@ class Progress:
         else:
             print(line, file=sys.stderr, flush=True)
 
-    def spend(self, seconds: float) -> None:
-        """A step that was planned to take this long is over."""
-        self._spent += seconds
+    def spend(self, amount: float) -> None:
+        """So much of the total is done."""
+        self._spent += amount
 
     def say(self, line: str) -> None:
         """A line that stays."""
@@ -46,7 +47,7 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
     def _remaining(self) -> float:
-        """By the plan, corrected by how the plan has held so far."""
+        """Seconds, by how long the work has taken so far; at first as if the total were in seconds."""
         passed = time.monotonic() - self._started
-        pace = passed / self._spent if self._spent > 0.05 * self._total else 1.0
+        pace = passed / self._spent if self._spent > FIRST * self._total else 1.0
         return max(0.0, (self._total - self._spent) * pace)
