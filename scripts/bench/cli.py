@@ -10,10 +10,12 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bench import plan as plans
 from bench.plan import Plan
 from bench.processes import Failure
+from bench.publish import NoSection, publish
 from bench.report import terminal_report
 from bench.results import without_nan
 from bench.session import Session
@@ -25,8 +27,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; 0 when every system was measured without a wrong answer."""
     options = parse(argv)
     if options.show:
-        print(terminal_report(json.loads(options.show.read_text(encoding="utf-8"))))
-        return 0
+        shown = json.loads(options.show.read_text(encoding="utf-8"))
+        print(terminal_report(shown))
+        return _publish(shown) if options.publish else 0
+    if options.publish and options.quick:
+        print("bench: a quick run is not published; leave --quick out", file=sys.stderr)
+        return 2
     home = Path(os.environ.get("WSGIAPP_HOME") or REPOSITORY / "var").resolve()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
     _raise_file_limit()
@@ -46,7 +52,12 @@ def main(argv: list[str] | None = None) -> int:
     path = options.json or home / "bench/results.json"
     path.write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(terminal_report(results))
-    print(f"\nall figures, round by round: {path}")
+    from bench.plots import write_plots  # Matplotlib, which a soak does without
+
+    plots = write_plots(results, path.parent)
+    print(f"\nall figures, round by round: {path}; plots: {', '.join(plot.name for plot in plots) or 'none'} beside it")
+    if options.publish and _publish(results):
+        return 1
     return 1 if results["failures"] or any(cell["errors"].get("wrong") for cell in results["cells"]) else 0
 
 
@@ -89,8 +100,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--soak", type=int, metavar="N", help="send so many texts through the stack alone; no memory may grow")
     add("--show", type=Path, metavar="FILE", help="measure nothing; print the tables of an earlier run")
+    add("--publish", action="store_true", help="write docs/bench and the READMEs' sections; with --show: of that run")
     add("--json", type=Path, help="where the results go; default: bench/results.json in WSGIAPP_HOME")
     return parser.parse_args(argv)
+
+
+def _publish(results: dict[str, Any]) -> int:
+    try:
+        for file in publish(results, REPOSITORY):
+            print(f"wrote {file.relative_to(REPOSITORY)}")
+    except NoSection as exc:
+        print(f"bench: not published: a README has no section for it: {exc}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _raise_file_limit() -> None:

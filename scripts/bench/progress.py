@@ -13,7 +13,9 @@ FIRST = 0.05
 class Progress:
     """A bar that is rewritten on a terminal, plain lines anywhere else. `total` is in seconds, or in pieces of work."""
 
-    def __init__(self, total: float) -> None:
+    def __init__(self, total: float, pace: float = 1.0) -> None:
+        """`pace` is a first guess of the seconds that one of the total takes."""
+        self._guess = pace
         self._total = max(total, 1e-9)
         self._spent = 0.0
         self._terminal = sys.stderr.isatty()
@@ -47,7 +49,7 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
     def _remaining(self) -> float:
-        """Seconds, by how long the work has taken so far; at first as if the total were in seconds."""
+        """Seconds, by how long the work has taken so far; at first by the guess."""
         passed = time.monotonic() - self._started
-        pace = passed / self._spent if self._spent > FIRST * self._total else 1.0
+        pace = passed / self._spent if self._spent > FIRST * self._total else self._guess
         return max(0.0, (self._total - self._spent) * pace)

@@ -17,6 +17,7 @@ from bench.systems import Stack, wait_until_right
 
 CONNECTIONS = 32
 SLICE_SECONDS = 5.0
+SECONDS_A_TEXT = 0.002  # for the progress bar, until it knows better
 TIMEOUT_SECONDS = 10.0
 # Memory is compared from here on: before, caches fill, and TensorFlow prepares a run for each new shape.
 SETTLED = 0.10
@@ -50,7 +51,7 @@ class Verdict:
 def soak(requests: int, home: Path, models: Path) -> int:
     """Run it and print what was found; the exit status."""
     stack = Stack(home / "soak", models)
-    progress = Progress(requests)
+    progress = Progress(requests, SECONDS_A_TEXT)
     with ExitStack() as running:
         progress.show("starting wsgiapp")
         running.callback(stack.stop)
