@@ -126,5 +126,5 @@ def _line(results: Results, name: str) -> dict[str, Any]:
 
 
 def _legend(axes: Any) -> None:
-    if axes.lines:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
