@@ -34,7 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         print("bench: a quick run is not published; leave --quick out", file=sys.stderr)
         return 2
     home = Path(os.environ.get("WSGIAPP_HOME") or REPOSITORY / "var").resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
+    # Either ends the run by an exception, so that everything that was started is ended.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _raise_file_limit()
     (home / "bench").mkdir(parents=True, exist_ok=True)
     models = options.models or home / "models"

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 GATEWAY, NGINX, MODEL_SERVER = "gateway", "nginx", "model server"
 LOG_LINES = 15
@@ -61,6 +62,21 @@ class Child:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self._process.wait()
+
+
+@contextmanager
+def everything_ended() -> Iterator[ExitStack]:
+    """A stack of what has to be ended, which nothing interrupts: a second Ctrl-C must not leave processes behind."""
+    handlers: dict[int, Any] = {}
+    try:
+        with ExitStack() as running:
+            try:
+                yield running
+            finally:
+                handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def last_lines(log: Path) -> str:

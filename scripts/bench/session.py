@@ -11,7 +11,7 @@ from typing import Any
 from bench.barework import bare_image_seconds
 from bench.loadprocess import LoadProcess
 from bench.plan import START_SECONDS, Plan, Shape
-from bench.processes import Failure
+from bench.processes import Failure, everything_ended
 from bench.progress import Progress
 from bench.readiness import ready_seconds
 from bench.results import machine, memory_by_group, middle, sample
@@ -38,7 +38,7 @@ class Session:
         """All results, as they are written to the JSON file. Raises `Failure` when the stack itself does not start."""
         rounds: Rounds = defaultdict(list)
         bare: list[float] = []
-        with ExitStack() as running:
+        with everything_ended() as running:
             self._progress.show("starting wsgiapp")
             running.callback(self._stack.stop)
             self._stack.start()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.loadprocess import LoadProcess
 from bench.outcome import Load, Outcome
-from bench.processes import GATEWAY, MODEL_SERVER, command_line, group_of, memory
+from bench.processes import GATEWAY, MODEL_SERVER, command_line, everything_ended, group_of, memory
 from bench.progress import Progress
 from bench.subjects import all_cases
 from bench.systems import Stack, wait_until_right
@@ -52,7 +51,7 @@ def soak(requests: int, home: Path, models: Path) -> int:
     """Run it and print what was found; the exit status."""
     stack = Stack(home / "soak", models)
     progress = Progress(requests, SECONDS_A_TEXT)
-    with ExitStack() as running:
+    with everything_ended() as running:
         progress.show("starting wsgiapp")
         running.callback(stack.stop)
         stack.start()

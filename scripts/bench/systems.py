@@ -88,7 +88,10 @@ class Stack:
             "WSGIAPP_BACKEND_ADDRESS": self.backend,
         }
         command = [sys.executable, "-m", "wsgiapp.cli", name]
-        return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
+        # In a session of its own: Ctrl-C must not reach what stops the processes.
+        return subprocess.run(
+            command, env={**os.environ, **variables}, capture_output=True, text=True, start_new_session=True
+        )
 
 
 @dataclass(frozen=True)

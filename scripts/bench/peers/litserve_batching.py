@@ -15,7 +15,7 @@ from bench.peers import words
 # Tried under load at 32 connections: see the benchmark's page in the documentation.
 LARGEST_BATCH = 64
 BATCH_SECONDS = 0.01
-WORKERS = 1
+WORKERS = 2
 
 
 class Sentiment(litserve.LitAPI):
