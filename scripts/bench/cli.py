@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _raise_file_limit()
-    (home / "bench").mkdir(parents=True, exist_ok=True)
+    _keep_files_in(home / "bench/tmp")
     models = options.models or home / "models"
     try:
         if options.soak:
@@ -57,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     from bench.plots import write_plots  # Matplotlib, which a soak does without
 
     plots = write_plots(results, path.parent)
-    print(f"\nall figures, round by round: {path}; plots: {', '.join(plot.name for plot in plots) or 'none'} beside it")
+    print(f"\ntook {results['took_seconds']:.0f} s; all figures, round by round: {path}")
+    print("\n".join(f"plot: {plot}" for plot in plots))
     if options.publish and _publish(results):
         return 1
     return 1 if results["failures"] or any(cell["errors"].get("wrong") for cell in results["cells"]) else 0
@@ -115,6 +116,12 @@ def _publish(results: dict[str, Any]) -> int:
         print(f"bench: not published: a README has no section for it: {exc}", file=sys.stderr)
         return 1
     return 0
+
+
+def _keep_files_in(folder: Path) -> None:
+    """What libraries write of their own accord (jieba's cache, Matplotlib's) goes there, not to the user's folders."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.update(dict.fromkeys(("TMPDIR", "MPLCONFIGDIR", "KERAS_HOME"), str(folder)))
 
 
 def _raise_file_limit() -> None:

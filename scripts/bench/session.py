@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,6 +37,7 @@ class Session:
 
     def run(self) -> dict[str, Any]:
         """All results, as they are written to the JSON file. Raises `Failure` when the stack itself does not start."""
+        started = time.monotonic()
         rounds: Rounds = defaultdict(list)
         bare: list[float] = []
         with everything_ended() as running:
@@ -63,6 +65,7 @@ class Session:
         self._progress.clear()
         return {
             "machine": machine(),
+            "took_seconds": time.monotonic() - started,
             "systems": described,
             "ready_seconds": ready,
             "bare_image_us": sorted(1e6 * seconds for seconds in bare),

@@ -159,7 +159,7 @@ RECIPES = (
     ),
     Recipe(
         "litserve",
-        "LitServe, batches up to 32",
+        "LitServe, batches of up to 64",
         (sys.executable, "-m", "bench.peers.litserve_batching", "{port}", "{models}"),
         polls_when_idle=True,
     ),
@@ -189,7 +189,9 @@ class Peer:
         values = {"socket": unix_socket, "cores": CORES, "port": free_port(), "models": self._stack.models}
         command = [part.format(**values) for part in self.recipe.command]
         upstream = f"unix:{unix_socket}" if f"{unix_socket}" in " ".join(command) else f"127.0.0.1:{values['port']}"
-        variables = {**environment(self._stack.backend), "TMPDIR": str(tmp), "KERAS_HOME": str(tmp)}
+        # gunicorn, Keras and jieba write to the user's folders otherwise
+        folders = dict.fromkeys(("HOME", "TMPDIR", "KERAS_HOME"), str(tmp))
+        variables = {**environment(self._stack.backend), **folders}
         self._children.append(Child(command, self._home / "server.log", variables))
         configuration = self._home / "run/nginx.conf"
         configuration.write_text(self._nginx_configuration(upstream), encoding="utf-8")

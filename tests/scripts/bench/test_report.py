@@ -13,7 +13,7 @@ from bench import plan as plans
 from bench.cli import parse, plan_of
 from bench.goals import Goal, goals
 from bench.outcome import Outcome, percentile
-from bench.publish import BEGIN, END, NoSection, page, replace_section, section
+from bench.publish import BEGIN, END, NoSection, page, publish, replace_section, section
 from bench.report import terminal_report
 from bench.results import middle, sample, without_nan
 from bench.soak import Verdict
@@ -179,6 +179,26 @@ def test_a_section_is_replaced_and_nothing_else() -> None:
 def test_markers_that_do_not_fit(text: str) -> None:
     with pytest.raises(NoSection):
         replace_section(text, "new")
+
+
+def test_a_run_is_published(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("README.md", "README.zh-CN.md"):
+        (tmp_path / name).write_text(f"# Title\n{BEGIN}\n{END}\nend\n", encoding="utf-8")
+    given = {**FULL, "cells": [{**each, "rounds": [1, 2, 3]} for each in FULL["cells"]]}
+    written = {str(path.relative_to(tmp_path)) for path in publish(given, tmp_path)}
+    plots = {f"docs/bench/{name}.svg" for name in ("throughput", "latency", "cost")}
+    assert written == {*plots, "docs/bench/README.md", "docs/bench/results.json", "README.md", "README.zh-CN.md"}
+    assert "吞吐量" in (tmp_path / "README.zh-CN.md").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "docs/bench/results.json").read_text()) == FULL
+
+
+def test_nothing_is_published_where_a_readme_has_no_section(tmp_path: Path) -> None:
+    for name in ("README.md", "README.zh-CN.md"):
+        (tmp_path / name).write_text("no markers", encoding="utf-8")
+    with pytest.raises(NoSection):
+        publish(FULL, tmp_path)
+    assert not (tmp_path / "docs").exists()
 
 
 def test_plots(tmp_path: Path) -> None:
