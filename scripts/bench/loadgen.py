@@ -83,6 +83,8 @@ class _Generator:
         self._resting: deque[tuple[float, _Connection]] = deque()
         self._outcome = Outcome()
         self._opened = 0
+        # Used again and again: recv() would get fresh pages for each answer.
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
 
     def run(self) -> Outcome:
         now = time.perf_counter()
@@ -231,7 +233,7 @@ class _Generator:
         sock = connection.socket
         assert sock is not None
         try:
-            data = sock.recv(RECEIVE_BYTES)
+            received = sock.recv_into(self._buffer)
         except BlockingIOError:
             return
         except ConnectionRefusedError as exc:
@@ -240,12 +242,13 @@ class _Generator:
         except OSError as exc:
             self._fail(connection, "closed", str(exc))
             return
-        if not data:
+        if not received:
             if connection.expected is None:  # an idle connection, which a server may close
                 self._drop(connection)
             else:
                 self._fail(connection, "closed", "the connection was closed before the answer was whole")
             return
+        data = bytes(self._buffer[:received])
         if connection.expected is None:
             self._fail(connection, "malformed", f"unasked: {data[:200]!r}")
         elif connection.missing < 0:
