@@ -23,19 +23,25 @@ class Failure(Exception):
 
 
 class Child:
-    """A process in a group of its own, so that Ctrl-C reaches the benchmark alone, with its output in a file."""
+    """A process in a group of its own, so that Ctrl-C reaches the benchmark alone, with its output in a file.
+
+    Raises `Failure` where there is no such program.
+    """
 
     def __init__(self, command: list[str], log: Path, environment: Mapping[str, str]) -> None:
         self._log = log
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
-                start_new_session=True,
-            )
+        try:
+            with log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **environment},
+                    start_new_session=True,
+                )
+        except OSError as exc:
+            raise Failure(f"{command[0]}: {exc.strerror}") from exc
         self.pid = self._process.pid
 
     def require_alive(self) -> None:

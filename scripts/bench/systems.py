@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.cases import Case
@@ -242,6 +243,8 @@ class Peer:
 
 
 System = Stack | Peer
+# An open loop that is over after its first request: it waits for the answer, and leaves no broken connection behind.
+ONE_REQUEST = partial(Load, connections=1, seconds=0.001, warm_up_seconds=0.0, rate=1.0, timeout_seconds=10.0)
 
 
 def wait_until_right(system: System, case: Case) -> None:
@@ -251,7 +254,7 @@ def wait_until_right(system: System, case: Case) -> None:
     for _ in wait_for(START_SECONDS):
         if isinstance(system, Peer):
             system.require_alive()
-        outcome = run(Load(system.host, system.port, 1, 0.05, 0.0, timeout_seconds=10), [case])
+        outcome = run(ONE_REQUEST(system.host, system.port), [case])
         if outcome.right and not outcome.errors:
             system.start_seconds = system.start_seconds or time.monotonic() - started
             return

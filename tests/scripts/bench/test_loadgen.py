@@ -219,9 +219,3 @@ def test_the_open_loop_gives_up_what_finds_no_connection() -> None:
         outcome = run(closed(server.port, rate=100, connections=2, seconds=0.5, timeout_seconds=0.3), CASES)
     assert outcome.right == 0 and set(outcome.errors) == {"timeout", "not sent"}
     assert outcome.errors.total() == pytest.approx(50, abs=2)
-
-
-def test_a_late_answer_is_right_but_not_good() -> None:
-    with served(lambda connection: (time.sleep(1.1), connection.sendall(answer()), True)[-1]) as server:
-        outcome = run(closed(server.port, rate=20, connections=50, seconds=0.5), CASES)
-    assert outcome.right == pytest.approx(10, abs=2) and outcome.goodput == 0

@@ -60,6 +60,11 @@ def test_an_ended_child_shows_its_log(tmp_path: Path) -> None:
     child.stop()
 
 
+def test_a_program_that_is_not_installed(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="/no/uvicorn: No such file"):
+        Child(["/no/uvicorn"], tmp_path / "log", {})
+
+
 def test_ctrl_c_does_not_reach_a_child(tmp_path: Path) -> None:
     child = Child([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log", {})
     assert os.getpgid(child.pid) == child.pid != os.getpgrp()

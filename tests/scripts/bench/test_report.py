@@ -191,6 +191,9 @@ def test_a_run_is_published(tmp_path: Path) -> None:
     assert written == {*plots, "docs/bench/README.md", "docs/bench/results.json", "README.md", "README.zh-CN.md"}
     assert "吞吐量" in (tmp_path / "README.zh-CN.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "docs/bench/results.json").read_text()) == FULL
+    assert all(
+        "WSGIAPP" in (tmp_path / plot).read_text() and (tmp_path / plot).stat().st_size < 100_000 for plot in plots
+    )
 
 
 def test_nothing_is_published_where_a_readme_has_no_section(tmp_path: Path) -> None:
@@ -201,14 +204,11 @@ def test_nothing_is_published_where_a_readme_has_no_section(tmp_path: Path) -> N
     assert not (tmp_path / "docs").exists()
 
 
-def test_plots(tmp_path: Path) -> None:
+def test_plots_without_figures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from bench.plots import write_plots
 
-    files = write_plots(FULL, tmp_path)
-    assert [file.name for file in files] == ["throughput.svg", "latency.svg", "cost.svg"]
-    assert all("WSGIAPP" in file.read_text() and file.stat().st_size < 100_000 for file in files)
-    assert write_plots(results(), tmp_path / "none") == []
+    assert write_plots(results(), tmp_path) == []
 
 
 def test_plans() -> None:
