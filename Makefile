@@ -54,7 +54,7 @@ logs: .venv/installed ## follow all logs
 test: models .venv/installed-dev ## run all tests
 	@$(BIN)/python -m pytest
 
-bench: models .venv/installed-bench ## measure this beside what people run instead: QUICK=1 in 3 minutes, PUBLISH=1 into docs/bench
+bench: models .venv/installed-bench ## measure this beside its alternatives, in 20 minutes (QUICK=1: in 3; PUBLISH=1: into docs/bench)
 	@$(BIN)/python scripts/bench $(if $(QUICK),--quick) $(if $(PUBLISH),--publish)
 
 soak: models .venv/installed ## 200,000 texts (REQUESTS=...) without an error, and without memory that grows

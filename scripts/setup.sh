@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv with this package in it, and install with apt what is missing: Nginx, and for the tests a container engine.
-# Usage: scripts/setup.sh REQUIREMENT   (what pip installs: "." or ".[dev]")
+# Usage: scripts/setup.sh REQUIREMENT   (what pip installs: ".", ".[dev]" or ".[bench]")
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}

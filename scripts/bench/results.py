@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from bench.outcome import Outcome, percentile
@@ -46,7 +46,7 @@ def sample(outcome: Outcome, rate: float = 0.0) -> dict[str, Any]:
 
 
 def middle(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The median of each figure over the rounds, and all errors together."""
+    """The median of each figure over the rounds, the mean of each worker's share, and all errors together."""
     groups = {group for each in rounds for group in each["cpu_us"]}
     errors: defaultdict[str, int] = defaultdict(int)
     for each in rounds:
@@ -58,7 +58,7 @@ def middle(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "errors": dict(errors),
         "first_error": next((each["first_error"] for each in rounds if each["first_error"]), ""),
         "cpu_us": {group: median(each["cpu_us"].get(group, 0.0) for each in rounds) for group in sorted(groups)},
-        "worker_shares": next((each["worker_shares"] for each in rounds if each["worker_shares"]), []),
+        "worker_shares": [mean(shares) for shares in zip(*(each["worker_shares"] for each in rounds), strict=False)],
     }
 
 

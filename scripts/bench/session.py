@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,24 +83,28 @@ class Session:
         peers = [Peer(recipe, self._home / recipe.name, self._stack) for recipe in RECIPES if recipe.name in names]
         for peer in peers:
             running.callback(peer.stop)
-        ready: list[System] = []
-        systems: list[System] = [self._stack, *peers]
-        for system in systems:
-            self._progress.show(f"starting {system.title}")
-            try:
-                if isinstance(system, Peer):
-                    system.start()
-                wait_until_right(system, cases["constant" if system.name == "empty" else "text"][0])
-                ready.append(system)
-                if isinstance(system, Peer):
-                    system.pause()
-            except Failure as exc:
-                if system is self._stack:
-                    raise
-                self._failures[system.name] = str(exc)
-                self._progress.say(f"{system.title}: {exc}")
+        # All at once: most of their time goes into importing TensorFlow.
+        started = [peer for peer in peers if self._succeeds(peer, peer.start)]
+        wait_until_right(self._stack, cases["text"][0])
+        ready: list[System] = [self._stack]
+        for peer in started:
+            self._progress.show(f"starting {peer.title}")
+            case = cases["constant" if peer.name == "empty" else "text"][0]
+            if self._succeeds(peer, partial(wait_until_right, peer, case)):
+                peer.pause()
+                ready.append(peer)
             self._progress.spend(START_SECONDS)
         return ready
+
+    def _succeeds(self, peer: Peer, step: Callable[[], None]) -> bool:
+        """Take a step of a peer's start; its failure is reported, and the others go on."""
+        try:
+            step()
+        except Failure as exc:
+            self._failures[peer.name] = str(exc)
+            self._progress.say(f"{peer.title}: {exc}")
+            return False
+        return True
 
     def _closed(self, subjects: Sequence[Subject], rounds: Rounds) -> None:
         for _ in range(self._plan.rounds):
