@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gevent
+import gevent.event
 import numpy as np
 import pytest
 from werkzeug.test import Client
@@ -366,23 +368,28 @@ def test_a_log_that_cannot_be_written_fails_no_request(site: Site) -> None:
 
 
 def test_too_many_in_flight_are_refused_at_once(site: Site) -> None:
-    """The model server asks the application itself while a prediction is in flight."""
-    answers = []
+    answered = gevent.event.Event()
     plain = site.backend.predict
 
-    def asking(target: Target, inputs: Mapping[str, np.ndarray], deadline: float) -> Any:
-        answers.append(site.client.post("/predict", json={"line": "好"}))
+    def waiting(target: Target, inputs: Mapping[str, np.ndarray], deadline: float) -> Any:
+        answered.wait(20)
         return plain(target, inputs, deadline)
 
-    site.backend.predict = asking  # type: ignore[method-assign]
+    def post() -> Any:
+        return Client(site.app).post("/predict", json={"line": "好"})
+
+    site.backend.predict = waiting  # type: ignore[method-assign]
     try:
-        assert site.client.post("/predict", json={"line": "好"}).status_code == 200
+        in_flight = [gevent.spawn(post) for _ in range(2)]
+        gevent.sleep(0.05)
+        refused = post()
+        answered.set()
+        gevent.joinall(in_flight, raise_error=True)
     finally:
         del site.backend.predict
-    innermost = answers[0]
-    assert (innermost.status_code, innermost.headers["Retry-After"]) == (503, "1")
-    assert "2 predictions are in flight" in json.loads(innermost.data)["detail"]
-    assert [answer.status_code for answer in answers[1:]] == [200]
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert "2 predictions are in flight" in json.loads(refused.data)["detail"]
+    assert [each.value.status_code for each in in_flight] == [200, 200]
 
 
 def test_wiring(site: Site) -> None:

@@ -90,9 +90,7 @@ def test_results_without_a_measurement_of_ours(tmp_path: Path) -> None:
         (["--page-views", "1e6", "--results", "/nowhere.json"], "no measurement in /nowhere.json: run `make bench`"),
     ],
 )
-def test_wrong_figures_are_said_plainly(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
-) -> None:
+def test_wrong_figures_are_said_plainly(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     by_hand = [] if "--results" in arguments else ["--rate", "100"]
     assert main(["capacity", *by_hand, *arguments]) == 1
     err = capsys.readouterr().err

@@ -24,9 +24,8 @@ def request(
     body: bytes, encoding: str | None = "gzip", kind: str = "application/json", path: str = "/predict"
 ) -> Request:
     headers = {"Content-Encoding": encoding} if encoding is not None else {}
-    made = Request(EnvironBuilder(path, method="POST", data=body, content_type=kind, headers=headers).get_environ())
-    made.max_content_length = made.max_form_memory_size = LIMIT
-    return made
+    environ = EnvironBuilder(path, method="POST", data=body, content_type=kind, headers=headers).get_environ()
+    return Request(environ, LIMIT)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", " x-gzip "])
@@ -129,5 +128,5 @@ def test_errors_elsewhere_are_problems() -> None:
 
 def test_the_path_as_it_was_sent() -> None:
     environ: dict[str, Any] = {"PATH_INFO": "/a/b c", "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
-    assert Request(environ).raw_path == "/a/b%20c"
-    assert Request({**environ, "REQUEST_URI": "/a%2Fb%20c?d=%2F"}).raw_path == "/a%2Fb%20c"
+    assert Request(environ, LIMIT).raw_path == "/a/b%20c"
+    assert Request({**environ, "REQUEST_URI": "/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c"

@@ -74,8 +74,7 @@ class Application:
         return self.wsgi_app(environ, start_response)
 
     def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request = Request(environ)
-        request.max_content_length = request.max_form_memory_size = self._max_body
+        request = Request(environ, self._max_body)
         try:
             response = self.dispatch_request(request)
         except Exception as exc:

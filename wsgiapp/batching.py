@@ -27,7 +27,7 @@ OF_A_ROW = (InvalidArgument, InternalError, ResourceExhausted)
 # cost about what a call of its own does (measured, a BiLSTM: 4 us a row and step, 2 ms a call).
 MOST_PADDING = 512
 
-# Under overload the loop always has something else to do: a request waits so long for that at most.
+# Under overload the loop always has something else to do: a free slot waits so long for that at most.
 PATIENCE_SECONDS = 0.01
 
 
@@ -36,21 +36,36 @@ class BatchLimits:
     """`size`: rows of a call. `inflight`: calls at the same time."""
 
     size: int = 64
-    inflight: int = 2
+    inflight: int = 1
 
 
 class Batched(NamedTuple, Generic[Result]):
-    """A result, the rows of the call it came with, and the seconds that its request waited for a slot."""
+    """A result, the rows of the call it came with, the seconds that its request waited for the call to leave.
+
+    `is_oldest`: no request of the call waited longer.
+    """
 
     result: Result
     rows: int
     queue_seconds: float
+    is_oldest: bool
 
 
 class _Waiting(Generic[Item]):
     """One request, from `submit` to its answer."""
 
-    __slots__ = ("arrived", "batch_rows", "deadline", "departed", "item", "key", "length", "rows", "waiter")
+    __slots__ = (
+        "arrived",
+        "batch_rows",
+        "deadline",
+        "departed",
+        "is_oldest",
+        "item",
+        "key",
+        "length",
+        "rows",
+        "waiter",
+    )
 
     def __init__(self, key: Hashable, item: Item, rows: int, length: int, deadline: float) -> None:
         self.key = key
@@ -60,6 +75,7 @@ class _Waiting(Generic[Item]):
         self.deadline = deadline
         self.arrived = self.departed = time.monotonic()
         self.batch_rows = rows
+        self.is_oldest = False
         self.waiter = Waiter()
 
 
@@ -79,6 +95,7 @@ class Batcher(Generic[Item, Result]):
         self._inflight = 0
         self._departing = False
         self._when_idle = self._hub.loop.idle()
+        self._late_at = math.inf
         self._queue: dict[_Waiting[Item], None] = {}  # in the order of arrival
         self._unanswered: set[_Waiting[Item]] = set()  # also those whose call is under way
         self._alarm: Any = None
@@ -102,18 +119,19 @@ class Batcher(Generic[Item, Result]):
             self._unanswered.discard(request)
         if isinstance(outcome, _Failed):
             raise outcome.error
-        return Batched(outcome, request.batch_rows, request.departed - request.arrived)
+        return Batched(outcome, request.batch_rows, request.departed - request.arrived, request.is_oldest)
 
     def _depart_soon(self) -> None:
         """Let a batch leave when the loop has nothing else to do, or, when it is full or late, at once."""
         if self._departing or not self._queue or self._inflight >= self._limits.inflight:
             return
-        oldest = next(iter(self._queue))
-        if len(self._queue) >= self._limits.size or time.monotonic() - oldest.arrived > PATIENCE_SECONDS:
+        now = time.monotonic()
+        if not self._when_idle.active:
+            self._when_idle.start(self._depart)
+            self._late_at = now + PATIENCE_SECONDS
+        if len(self._queue) >= self._limits.size or now > self._late_at:
             self._departing = True
             self._hub.loop.run_callback(self._depart)
-        elif not self._when_idle.active:
-            self._when_idle.start(self._depart)
 
     def _depart(self) -> None:
         self._departing = False
@@ -162,6 +180,7 @@ class Batcher(Generic[Item, Result]):
         if not batch:
             return []
         rows = sum(request.rows for request in batch)
+        batch[0].is_oldest = True
         for request in batch:
             request.batch_rows = rows
         # The others need the result even after the first of them has given up.

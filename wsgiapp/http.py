@@ -11,6 +11,7 @@ from typing import IO, Any
 from urllib.parse import quote
 
 import orjson
+from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as WerkzeugRequest
@@ -72,6 +73,26 @@ class Request(WerkzeugRequest):
     """A request whose body is read only up to the limit."""
 
     max_form_parts = 100
+    # Nothing here asks for these, and Werkzeug works them out for each request.
+    scheme, server, root_path, remote_addr = "http", None, "", None
+
+    def __init__(self, environ: dict[str, Any], max_body: int) -> None:
+        """`max_body` is in bytes.
+
+        Unlike Werkzeug's it is not put into `environ`: that would be a cycle, which keeps pictures in memory until the
+        garbage collector comes.
+        """
+        self.environ = environ
+        self.shallow = False
+        self.method = environ["REQUEST_METHOD"]
+        self.path = "/" + environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace").lstrip("/")
+        self.query_string = environ.get("QUERY_STRING", "").encode("latin-1")
+        self.max_content_length = self.max_form_memory_size = max_body
+
+    @cached_property
+    def headers(self) -> EnvironHeaders:  # type: ignore[override]
+        """The client's headers."""
+        return EnvironHeaders(self.environ)
 
     @property
     def id(self) -> str:

@@ -24,7 +24,7 @@ BATCH_ROWS = Histogram(
 )
 QUEUE_SECONDS = Histogram(
     "wsgiapp_queue_seconds",
-    "Seconds that a prediction waited for one of its model's calls to leave.",
+    "Seconds that the oldest request of a batch waited for its call to leave.",
     ["model"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )

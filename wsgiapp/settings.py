@@ -223,7 +223,7 @@ class Model:
     )
     max_batch_size: int = setting(64, "rows of a shared call", least=1)
     max_inflight: int = setting(
-        2, "shared calls a worker has under way at a time; the fewer, the more requests share one", least=1
+        1, "shared calls a worker has under way at a time; the fewer, the more requests share one", least=1
     )
     options: Mapping[str, Any] = setting({}, "what the pipeline takes, see above")
 

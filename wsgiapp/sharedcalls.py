@@ -63,7 +63,8 @@ class SharedCalls:
             length=rows.width(inputs, self._padding),
             deadline=deadline,
         )
-        self._queue_seconds.observe(batched.queue_seconds)
+        if batched.is_oldest:
+            self._queue_seconds.observe(batched.queue_seconds)
         return Served(*batched.result, batched.rows, batched.queue_seconds)
 
     @property

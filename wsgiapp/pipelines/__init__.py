@@ -6,11 +6,12 @@ a `[models.NAME]` table.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -45,8 +46,7 @@ class Resources:
     cache: Path = Path("var/cache")
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """What a client sent, by field name, before anyone looked into it.
 
     `fields` holds text and JSON values, `files` whole files (multipart parts; a raw body is the file ""). `in_url` is
@@ -54,22 +54,20 @@ class Payload:
     client prefers a bare picture to JSON.
     """
 
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    fields: Mapping[str, Any] = MappingProxyType({})
+    files: Mapping[str, bytes] = MappingProxyType({})
     in_url: bool = False
     as_picture: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """The arrays of one call, by input name, and what `postprocess` has to remember of the request."""
 
     inputs: Arrays
     context: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(NamedTuple):
     """An answer that is a file rather than JSON."""
 
     content: bytes

@@ -46,10 +46,8 @@ class SegmentedText:
         """Words as bytes (rows, longest), padded with b"", and their number a row as int32 (rows,)."""
         rows, several = self._rows(payload)
         longest = max(map(len, rows))
-        words = np.full((len(rows), longest), b"", dtype=object)
-        for i, row in enumerate(rows):
-            words[i, : len(row)] = _utf8(row)
-        nwords = np.fromiter(map(len, rows), np.int32, len(rows))
+        words = np.array([_utf8(row) + [b""] * (longest - len(row)) for row in rows], dtype=object)
+        nwords = np.array([len(row) for row in rows], np.int32)
         return Prepared({self._words: words, self._nwords: nwords}, several)
 
     def postprocess(self, outputs: Arrays, context: bool) -> Result:
