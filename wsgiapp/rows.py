@@ -73,7 +73,10 @@ def split(outputs: Arrays, counts: Sequence[int]) -> list[Arrays]:
 def _padded(arrays: Sequence[np.ndarray], value: Any) -> np.ndarray:
     widest = max(array.shape[1] for array in arrays)
     total = sum(array.shape[0] for array in arrays)
-    padded = np.full((total, widest, *arrays[0].shape[2:]), value, arrays[0].dtype)
+    dtype = max(
+        (array.dtype for array in arrays), key=lambda each: each.itemsize
+    )  # strings of a fixed size differ in it
+    padded = np.full((total, widest, *arrays[0].shape[2:]), value, dtype)
     first = 0
     for array in arrays:
         padded[first : first + array.shape[0], : array.shape[1]] = array
