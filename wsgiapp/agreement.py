@@ -72,7 +72,13 @@ class Agreement:
         examples = self._examples()
         if len(examples) < 2:
             return "its pipeline gives no examples to compare batched with single answers"
-        singles = [self._answers(target, example) for example in examples]
+        layouts = {rows.layout(example, self._padding) for example in examples}
+        if len(layouts) > 1 or not all(rows.count(example) for example in examples):
+            return "its pipeline's examples do not fit into one call"
+        try:
+            singles = [self._answers(target, example) for example in examples]
+        except (InvalidArgument, Unimplemented) as exc:
+            return f"it refuses its pipeline's examples ({exc})"
         try:
             together = self._answers(target, rows.join(examples, self._padding))
             batched = rows.split(together, [rows.count(example) for example in examples])
