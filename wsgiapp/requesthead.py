@@ -10,13 +10,20 @@ from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# Anything but a single space between the words is refused: RFC 9112, 3 warns of what other readers take for space.
+NOT_IN_A_TARGET = bytes(range(0x21)) + b"\x7f"
+VERSIONS = {version.encode() + end: version for version in ("HTTP/1.1", "HTTP/1.0") for end in (b"\r\n", b"\n")}
+OTHER_VERSION = re.compile(rb"HTTP/[0-9](\.[0-9])?\r?\n")
+AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
 LONGEST_LINE = 65536
 MOST_LINES = 100
 # A second one would say something else about where this request ends, or for whom it is.
 ONLY_ONCE = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_HOST", "CONTENT_TYPE"})
 WITHOUT_PREFIX = {"HTTP_CONTENT_LENGTH": "CONTENT_LENGTH", "HTTP_CONTENT_TYPE": "CONTENT_TYPE"}
-# Names as they were sent -> the variable's, or "" for a name that is left out. Clients make up names: so many are kept.
+# Names as they were sent -> the variable's, or "" for a name that is left out. Clients make up names, so only so many
+# are kept, and none that are longer; then all are forgotten, so that what one made up does not keep others out.
 MOST_KNOWN = 1024
+LONGEST_KNOWN = 64
 _known: dict[bytes, str] = {}
 
 
@@ -34,13 +41,18 @@ def read_head(request_line: bytes, readline: Callable[[int], bytes]) -> dict[str
     REQUEST_URI is the target as it was sent: percent-encoding tells a slash in a name from one between names.
     Raises `Malformed`.
     """
-    words = request_line.split()
+    words = request_line.split(b" ")
     if len(words) != 3 or not TOKEN.fullmatch(words[0]):
         raise Malformed("not a request line")
-    method, target, version = (word.decode("latin-1") for word in words)
-    if version not in ("HTTP/1.1", "HTTP/1.0"):
-        raise Malformed(f"not a version of HTTP that is served here: {version[:20]!r}", 505)
+    if len(words[1].translate(None, NOT_IN_A_TARGET)) < len(words[1]):
+        raise Malformed("a character in the target that has no place there")
+    method, target = words[0].decode("ascii"), words[1].decode("latin-1")
+    version = VERSIONS.get(words[2])
+    if version is None:
+        raise Malformed("not a version of HTTP that is served here", 505 if OTHER_VERSION.fullmatch(words[2]) else 400)
     path, _, query = target.partition("?")
+    if not path.startswith("/"):
+        path = _path_of(path)
     variables = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
@@ -54,19 +66,29 @@ def read_head(request_line: bytes, readline: Callable[[int], bytes]) -> dict[str
     return variables
 
 
+def _path_of(target: str) -> str:
+    """The path of a target in another form than the usual: as proxies are sent it, or `*` (RFC 9112, 3.2)."""
+    authority = AUTHORITY.match(target)
+    if authority:
+        return target[authority.end() :] or "/"
+    if target == "*":
+        return target
+    raise Malformed("a target without a path")
+
+
 def _read_fields(variables: dict[str, str], readline: Callable[[int], bytes]) -> None:
     for _ in range(MOST_LINES + 1):
         line = readline(LONGEST_LINE)
         if line in (b"\r\n", b"\n"):
             return
         if line[-1:] != b"\n":
-            raise Malformed("a header that is cut off or too long", 431)
+            raise Malformed("a header that is cut off or too long", 431 if len(line) == LONGEST_LINE else 400)
         sent, _, value = line.partition(b":")
         name = _known.get(sent)
         if name is None:
             name = _variable(sent)
-        text = value.strip(b" \t\r\n").decode("latin-1")
-        if "\r" in text or "\0" in text or not value:
+        text = value.removesuffix(b"\n").removesuffix(b"\r").strip(b" \t").decode("latin-1")
+        if "\r" in text or "\0" in text:
             raise Malformed("a header with a character that has no place there")
         if name in variables:
             if name in ONLY_ONCE:
@@ -83,7 +105,9 @@ def _variable(sent: bytes) -> str:
     # As other servers do: X_Real_IP would become the same variable as X-Real-IP, which a proxy vouches for.
     name = "" if b"_" in sent else "HTTP_" + sent.decode("ascii").upper().replace("-", "_")
     name = WITHOUT_PREFIX.get(name, name)
-    if len(_known) < MOST_KNOWN:
+    if len(sent) <= LONGEST_KNOWN:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
         _known[sent] = name
     return name
 
