@@ -168,6 +168,15 @@ def test_what_may_come_only_once(name: bytes, second: bytes) -> None:
         get(name + b": 1", second % name.lower())
 
 
+def test_a_host_is_wanted_of_http_1_1() -> None:
+    """RFC 9112, 3.2: a server must answer 400 without one."""
+    with pytest.raises(Malformed, match="Host") as caught:
+        read(b"GET / HTTP/1.1\r\nAccept: a\r\n\r\n")
+    assert caught.value.status == 400
+    assert "HTTP_HOST" not in read(b"GET / HTTP/1.0\r\n\r\n")
+    assert read(b"GET / HTTP/1.1\r\nHost:\r\n\r\n")["HTTP_HOST"] == ""
+
+
 @pytest.mark.parametrize("value", [b"0", b"17", b"007", b"9" * 18, b" 5\t"])
 def test_lengths(value: bytes) -> None:
     assert get(b"Content-Length:" + value)["CONTENT_LENGTH"] == value.strip().decode()
@@ -330,6 +339,7 @@ def check(head: bytes, variables: dict[str, str]) -> None:
     """What holds for whatever was accepted."""
     assert variables["SERVER_PROTOCOL"] in ("HTTP/1.1", "HTTP/1.0")
     assert variables["REQUEST_URI"] == head.split(b" ")[1].decode("latin-1")
+    assert "HTTP_HOST" in variables or variables["SERVER_PROTOCOL"] == "HTTP/1.0"
     assert int(variables.get("CONTENT_LENGTH", "0")) >= 0
     assert not {"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"} <= set(variables)
     for name, value in variables.items():

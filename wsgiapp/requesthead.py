@@ -62,6 +62,8 @@ def read_head(request_line: bytes, readline: Callable[[int], bytes]) -> dict[str
         "SERVER_PROTOCOL": version,
     }
     _read_fields(variables, readline)
+    if version == "HTTP/1.1" and "HTTP_HOST" not in variables:
+        raise Malformed("HTTP/1.1 without a Host")  # a server must refuse it (RFC 9112, 3.2)
     _check_length(variables)
     return variables
 
