@@ -7,6 +7,7 @@ after silent clients (measured: half of the CPU time of an application that does
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 # Bytes of a body; a longer one is sent after its head, because copying it costs more than a system call.
 LARGEST_COPY = 256 * 1024
+# Old clients end a body with one more than they announce (RFC 9112, 2.2).
+EMPTY_LINES = (b"\r\n", b"\n")
 DETAILS = {
     414: "the request line is longer than the limit; send large values by POST",
     431: "the request's headers are too many or too large",
@@ -42,6 +45,30 @@ class Serving(Protocol):
 
     def end_of_requests(self, connection: Any) -> None:
         """Let the connection's reader meet its end of file."""
+
+
+class Body(pywsgi.Input):
+    """A request's body, whose end may get lost: then nobody knows where the next request begins."""
+
+    is_lost = False
+
+    def read(self, length: int | None = None) -> bytes:
+        """As any stream's. Raises `OSError` for a client that has gone or is silent, and for what is not chunked."""
+        return self._read(super().read, length)
+
+    def readline(self, size: int | None = None) -> bytes:
+        """See `read`."""
+        return self._read(super().readline, size)
+
+    def _read(self, reader: Callable[[int | None], bytes], size: int | None) -> bytes:
+        try:
+            return reader(size)
+        except OSError:
+            self.is_lost = True
+            raise
+        except ValueError as exc:  # pywsgi's, of a chunk without a size
+            self.is_lost = True
+            raise OSError("a chunk without a size") from exc
 
 
 class Handler(pywsgi.WSGIHandler):
@@ -91,6 +118,8 @@ class Handler(pywsgi.WSGIHandler):
         try:
             connection.settimeout(None)  # the server's sweep looks after it
             line: bytes = self.rfile.readline(self.server.longest_line)
+            if line in EMPTY_LINES:
+                line = self.rfile.readline(self.server.longest_line)
             connection.settimeout(self.server.idle_seconds)
         except OSError:
             return b""
@@ -110,21 +139,27 @@ class Handler(pywsgi.WSGIHandler):
             except Exception:
                 log.exception("the application failed")
                 body = self._failed(environ)
+            request_body = environ["wsgi.input"]
+            if request_body.is_lost:
+                self.close_connection = True
             self._send(body, variables["SERVER_PROTOCOL"])
-            environ["wsgi.input"]._discard()
+            if not request_body.is_lost:
+                request_body._discard()  # also before a close, which would reset the connection under the answer
         except OSError:  # the client has gone, or sent what is not chunked although it said so
             self.close_connection = True
 
     def _environ(self, variables: dict[str, str]) -> dict[str, Any]:
         length = variables.get("CONTENT_LENGTH")
         connection = variables.get("HTTP_CONNECTION", "").lower()
-        expects = variables.get("HTTP_EXPECT", "").lower() == "100-continue"
+        options = [option.strip() for option in connection.split(",")] if connection else []
         if variables["SERVER_PROTOCOL"] == "HTTP/1.1":
-            self.close_connection = connection == "close"
+            self.close_connection = "close" in options
+            expects = variables.get("HTTP_EXPECT", "").lower() == "100-continue"
         else:
-            self.close_connection = connection != "keep-alive"
+            self.close_connection = "close" in options or "keep-alive" not in options
+            expects = False  # it would take an interim answer for the answer (RFC 9110, 10.1.1)
         environ: dict[str, Any] = {**self.server.environ, **variables}
-        environ["wsgi.input"] = pywsgi.Input(
+        environ["wsgi.input"] = Body(
             self.rfile,
             int(length) if length else None,
             socket=self.socket if expects else None,
