@@ -8,14 +8,21 @@ import tracemalloc
 import zlib
 from typing import Any
 
+import numpy as np
 import pytest
-from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 from werkzeug.test import EnvironBuilder
 
 from support import gzip_bomb, multipart
 from wsgiapp.errors import InvalidField, Overloaded, TooLarge
 from wsgiapp.errors import NotFound as NoSuchModel
-from wsgiapp.http import Request, error_response
+from wsgiapp.http import STATUS_LINES, Request, Response, answer, error_response
 
 LIMIT = 1_000_000
 
@@ -130,3 +137,97 @@ def test_the_path_as_it_was_sent() -> None:
     environ: dict[str, Any] = {"PATH_INFO": "/a/b c", "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
     assert Request(environ, LIMIT).raw_path == "/a/b%20c"
     assert Request({**environ, "REQUEST_URI": "/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c"
+
+
+class Stream:
+    """A body as a server gives it, which ends early, or with an error."""
+
+    def __init__(self, sent: bytes, error: Exception | None = None) -> None:
+        self._sent = io.BytesIO(sent)
+        self._error = error
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._sent.read(size)
+        if self._error and len(data) < size:
+            raise self._error
+        return data
+
+
+def sent(stream: io.BytesIO | Stream, length: int | None, **more: Any) -> Request:
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/predict", "wsgi.input": stream, **more}
+    if length is not None:
+        environ["CONTENT_LENGTH"] = str(length)
+    return Request(environ, LIMIT)
+
+
+def test_a_body_is_read_as_far_as_was_announced() -> None:
+    stream = io.BytesIO(b"abcNEXT")
+    assert sent(stream, 3).body() == b"abc"
+    assert stream.read() == b"NEXT"
+    assert sent(io.BytesIO(b"NEXT"), 0).body() == b""
+    assert sent(io.BytesIO(b"NEXT"), None).body() == b"", "nothing was announced"
+    assert len(sent(io.BytesIO(bytes(LIMIT)), LIMIT).body()) == LIMIT
+
+
+def test_a_body_without_a_length_is_read_to_its_end() -> None:
+    """Chunked: the server ends it."""
+    assert sent(io.BytesIO(b"abc"), None, **{"wsgi.input_terminated": True}).body() == b"abc"
+    assert len(sent(io.BytesIO(bytes(LIMIT)), None, **{"wsgi.input_terminated": True}).body()) == LIMIT
+    with pytest.raises(RequestEntityTooLarge):
+        sent(io.BytesIO(bytes(LIMIT + 1)), None, **{"wsgi.input_terminated": True}).body()
+
+
+def test_a_body_over_the_limit_is_not_read() -> None:
+    stream = io.BytesIO(bytes(LIMIT + 1))
+    with pytest.raises(RequestEntityTooLarge):
+        sent(stream, LIMIT + 1).body()
+    assert stream.tell() == 0
+
+
+@pytest.mark.parametrize(
+    ("length", "error", "status", "detail"),
+    [
+        (10, None, 400, "body: incomplete or malformed"),
+        (10, ConnectionResetError(), 400, "body: incomplete or malformed"),
+        (10, TimeoutError(), 408, "body: it did not arrive in time"),
+        (None, OSError("not chunked"), 400, "body: incomplete or malformed"),
+        (None, TimeoutError(), 408, "body: it did not arrive in time"),
+    ],
+    ids=["ended", "reset", "silent", "not chunked", "chunked and silent"],
+)
+def test_a_body_that_does_not_come(length: int | None, error: Exception | None, status: int, detail: str) -> None:
+    request = sent(Stream(b"abc", error), length, **{"wsgi.input_terminated": True})
+    with pytest.raises(ClientDisconnected) as caught:
+        request.body()
+    answer = error_response(caught.value, request)
+    assert (answer.status, json.loads(answer.body)["detail"]) == (status, detail)
+
+
+def test_a_body_that_was_looked_into_is_not_read_twice() -> None:
+    """`curl -d '{...}'` calls its JSON a form."""
+    disguised = request(b' {"line": "a"}', None, "application/x-www-form-urlencoded")
+    assert disguised.payload().fields == {"line": "a"}
+    assert disguised.body() == b' {"line": "a"}'
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_an_answer_is_a_wsgi_application(method: str) -> None:
+    started: list[Any] = []
+    answer = Response(b"abc", 404, content_type="text/plain")
+    answer.headers.append(("X-More", "d"))
+    body = answer({"REQUEST_METHOD": method}, lambda status, headers: started.extend((status, headers)))
+    assert started == ["404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "3"), ("X-More", "d")]]
+    assert body == ([] if method == "HEAD" else [b"abc"])
+
+
+def test_answers_hold_numpy_s_numbers() -> None:
+    body = {"softmax": np.array([0.1, 0.9], np.float32), "classes_id": np.int64(1), "labels": "好"}
+    sent = answer(body)
+    assert sent.body == '{"softmax":[0.1,0.9],"classes_id":1,"labels":"好"}\n'.encode()
+    assert dict(sent.headers) == {"Content-Type": "application/json", "Content-Length": str(len(sent.body))}
+
+
+def test_every_status_that_is_answered_has_a_line() -> None:
+    for status, line in STATUS_LINES.items():
+        assert line.startswith(f"{status} ") and len(line) > 4
+    assert {400, 413, 414, 431, 499, 501, 505} <= set(STATUS_LINES)

@@ -104,6 +104,64 @@ def test_a_body_that_ends_early_is_the_client_s_mistake(worker: Worker) -> None:
         assert client.makefile("rb").readline().startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_refused_body_does_not_cost_the_connection(worker: Worker) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=30)
+    for method, path, size, status in (
+        ("POST", "/nosuch", 100_000, 404),
+        ("PUT", "/predict", 100_000, 405),
+        ("POST", "/predict", 20_000_000, 413),
+    ):
+        connection.request(method, path, b"x" * size, {"Content-Type": "application/json"})
+        socket_before = connection.sock
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["status"]) == (status, status)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b'{"status":0}\n'
+        assert connection.sock is socket_before, "on the same connection"
+    connection.close()
+
+
+def test_a_client_that_asks_first_is_spared_a_body_over_the_limit(worker: Worker) -> None:
+    with socket.create_connection(("127.0.0.1", worker.port), timeout=10) as client:
+        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        client.sendall(head % 20_000_000)
+        assert client.makefile("rb").readline() == b"HTTP/1.1 413 Content Too Large\r\n"
+
+
+def test_a_chunked_body_reaches_the_application(worker: Worker) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=30)
+    for body, detail in (([b'{"li', b'nes": [3]', b"}"], "lines[0]: not a text"), ([b"{", b"]"], "body: not JSON")):
+        connection.request("POST", "/predict", iter(body), {"Content-Type": "application/json"}, encode_chunked=True)
+        answer = connection.getresponse()
+        assert answer.status == 400 and detail in json.loads(answer.read())["detail"]
+    connection.close()
+
+
+def test_a_chunked_body_over_the_limit(worker: Worker) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=30)
+    for megabytes in (16, 17):  # the limit, which is no JSON then, and more
+        body = iter([b"x" * 2**20] * megabytes)
+        connection.request("POST", "/predict", body, {"Content-Type": "application/json"}, encode_chunked=True)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == (400 if megabytes == 16 else 413)
+    connection.close()
+
+
+def test_head(worker: Worker) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=30)
+    for path, status in (("/healthz", 200), ("/nosuch", 404)):
+        lengths = []
+        for method in ("GET", "HEAD"):
+            connection.request(method, path, headers={"X-Request-ID": "same"})
+            answer = connection.getresponse()
+            assert answer.status == status
+            assert (answer.read() == b"") == (method == "HEAD")
+            lengths.append(answer.getheader("Content-Length"))
+        assert lengths[0] == lengths[1]
+    connection.close()
+
+
 def test_silent_connections_are_closed(worker: Worker) -> None:
     with socket.create_connection(("127.0.0.1", worker.port), timeout=20) as client:
         assert client.recv(1) == b""

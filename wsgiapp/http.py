@@ -144,18 +144,24 @@ class Request(WerkzeugRequest):
         return Payload({**fields, **self.json_object()}, as_picture=as_picture)
 
     def body(self) -> bytes:
-        """The whole body, to be read once. A plain one of known length is read past Werkzeug's streams."""
+        """The whole body, to be read once. A plain one is read past Werkzeug's streams, which cut a chunked one off at
+        the limit and say nothing of it."""
         length = self.environ.get("CONTENT_LENGTH", "")
-        if not length.isdecimal() or "HTTP_CONTENT_ENCODING" in self.environ or hasattr(self, "_cached_data"):
+        announced = int(length) if length.isdecimal() else None
+        ends = announced is not None or self.environ.get("wsgi.input_terminated", False)
+        if not ends or "HTTP_CONTENT_ENCODING" in self.environ or hasattr(self, "_cached_data"):
             return self.get_data()
-        if int(length) > (self.max_content_length or 0):
+        limit = self.max_content_length or 0
+        if announced is not None and announced > limit:
             raise RequestEntityTooLarge
         try:
-            data: bytes = self.environ["wsgi.input"].read(int(length))
+            data: bytes = self.environ["wsgi.input"].read(limit + 1 if announced is None else announced)
         except OSError as exc:
             raise ClientDisconnected from exc
-        if len(data) < int(length):
+        if announced is not None and len(data) < announced:
             raise ClientDisconnected
+        if len(data) > limit:
+            raise RequestEntityTooLarge
         return data
 
     def json_object(self) -> dict[str, Any]:
