@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -330,6 +331,66 @@ def test_readiness_waits_for_the_pipelines(tmp_path: Path) -> None:
     cold = Site(tmp_path)
     missing = json.loads(cold.client.get("/readyz").data)["missing"]
     assert missing == ["lstm: its pipeline is warming up", "cv_sod: its pipeline is warming up"]
+
+
+TIMING = re.compile(
+    r"preprocess;dur=\d+\.\d\d, queue;dur=\d+\.\d\d, "
+    r'predict;dur=\d+\.\d\d;desc="batch of (\d+)", postprocess;dur=\d+\.\d\d'
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "rows"),
+    [
+        ("/lstm/predict", {"json": {"line": "好"}}, 1),
+        ("/lstm/predict", {"json": {"lines": ["好", "非常 讨厌", "好"]}}, 3),
+        ("/cv_sod/predict", {"data": image_file(photograph()), "content_type": "image/png"}, 1),
+        (
+            "/cv_sod/predict",
+            {"data": image_file(photograph()), "content_type": "image/png", "headers": {"Accept": "image/png"}},
+            1,
+        ),
+    ],
+    ids=["text", "texts", "image", "bare picture"],
+)
+def test_where_the_time_went(site: Site, path: str, arguments: dict[str, Any], rows: int) -> None:
+    log = io.BytesIO()
+    answer = Client(log_access(site.app, log)).post(path, **arguments)
+    timing = TIMING.fullmatch(answer.headers["Server-Timing"])
+    assert timing and int(timing[1]) == rows
+    line = json.loads(log.getvalue())
+    assert line["rows"] == rows
+    spent = sum(float(each) for each in re.findall(r"dur=([\d.]+)", timing[0]))
+    assert spent <= line["ms"] + 0.05, "the parts are no more than the whole"
+
+
+def test_requests_at_the_same_moment_share_a_call(tmp_path: Path) -> None:
+    site = Site(tmp_path, '[models.lstm]\npipeline = "segmented_text"\n')
+    site.client.post("/predict", json={"line": "好"})
+    gevent.sleep(0.05)  # the version is asked whether its batched answers are its single ones
+    asked = len(site.backend.targets)
+    bodies = [{"words": ["a"] * count} for count in (1, 2, 3)]
+    waiting = [gevent.spawn(site.client.post, "/predict", json=body) for body in bodies]
+    gevent.joinall(waiting, raise_error=True)
+    assert [each.value.json["classes_id"] for each in waiting] == [1, 2, 3]
+    assert all('desc="batch of 3"' in each.value.headers["Server-Timing"] for each in waiting)
+    assert len(site.backend.targets) == asked + 1
+
+
+def test_the_gateway_s_counters(site: Site) -> None:
+    site.client.post("/predict", json={"line": "好"})
+    answer = site.client.get("/metrics")
+    assert (answer.status_code, answer.mimetype) == (200, "text/plain")
+    assert b'wsgiapp_batch_rows_sum{model="lstm"}' in answer.data
+    assert site.client.post("/metrics").status_code == 405
+
+
+@pytest.mark.parametrize(("path", "served"), [("/a/counters", "/a/counters"), ("", None)])
+def test_the_counters_are_where_the_settings_say(tmp_path: Path, path: str, served: str | None) -> None:
+    site = Site(tmp_path, f'[http]\nmetrics_path = "{path}"\n')
+    assert site.client.get("/metrics").status_code == 404
+    if served:
+        assert site.client.get(served).status_code == 200
 
 
 def test_index(site: Site) -> None:

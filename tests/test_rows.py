@@ -55,12 +55,12 @@ def random_requests(rng: random.Random) -> list[Arrays]:
 @pytest.mark.parametrize("seed", range(40))
 def test_what_is_joined_is_split_again(seed: int) -> None:
     requests = random_requests(random.Random(seed))
-    assert len({rows.layout(request, PADDING) for request in requests}) == 1
-    counts = [rows.count(request) for request in requests]
+    assert len({rows.form(request, PADDING).layout for request in requests}) == 1
+    counts = [rows.form(request, PADDING).rows for request in requests]
     joined = rows.join(requests, PADDING)
-    assert rows.count(joined) == sum(counts)
-    widest = max(rows.width(request, PADDING) for request in requests)
-    assert rows.width(joined, PADDING) == widest
+    assert rows.form(joined, PADDING).rows == sum(counts)
+    widest = max(rows.form(request, PADDING).width for request in requests)
+    assert rows.form(joined, PADDING).width == widest
     for request, part in zip(requests, rows.split(joined, counts), strict=True):
         assert list(part) == list(request)
         for name, sent in request.items():
@@ -80,7 +80,7 @@ def test_what_is_joined_is_split_again(seed: int) -> None:
 def test_the_longest_string_decides_for_all(dtype: str, value: bytes | str, padded: bool) -> None:
     short, long = np.array([["a"]], dtype), np.array([["abc", "defgh"]] if padded else [["abcde"]], dtype)
     padding = {"x": value} if padded else {}
-    assert rows.layout({"x": short}, padding) == rows.layout({"x": long}, padding)
+    assert rows.form({"x": short}, padding).layout == rows.form({"x": long}, padding).layout
     for order in ([short, long], [long, short]):
         joined = rows.join([{"x": array} for array in order], padding)["x"]
         for i, array in enumerate(order):
@@ -111,13 +111,16 @@ def zeros(shapes: dict[str, tuple]) -> Arrays:
 
 @pytest.mark.parametrize("other", ALIKE.values(), ids=ALIKE)
 def test_layouts_that_are_alike(other: dict[str, tuple]) -> None:
-    assert rows.layout(zeros(BASE), PADDING) == rows.layout(zeros(other), PADDING)
-    assert rows.count(rows.join([zeros(BASE), zeros(other)], PADDING)) == 2 + rows.count(zeros(other))
+    assert rows.form(zeros(BASE), PADDING).layout == rows.form(zeros(other), PADDING).layout
+    assert (
+        rows.form(rows.join([zeros(BASE), zeros(other)], PADDING), PADDING).rows
+        == 2 + rows.form(zeros(other), PADDING).rows
+    )
 
 
 @pytest.mark.parametrize("other", DIFFERENT.values(), ids=DIFFERENT)
 def test_layouts_that_are_not(other: dict[str, tuple]) -> None:
-    assert rows.layout(zeros(BASE), PADDING) != rows.layout(zeros(other), PADDING)
+    assert rows.form(zeros(BASE), PADDING).layout != rows.form(zeros(other), PADDING).layout
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -134,7 +137,7 @@ def test_layouts_are_equal_exactly_when_numpy_can_put_them_together(seed: int) -
                 fits = np.concatenate([one, other]).dtype == one.dtype == other.dtype
             except ValueError:
                 fits = False
-            assert (rows.layout({"x": one}, {}) == rows.layout({"x": other}, {})) == fits
+            assert (rows.form({"x": one}, {}).layout == rows.form({"x": other}, {}).layout) == fits
 
 
 @pytest.mark.parametrize(
@@ -150,12 +153,14 @@ def test_layouts_are_equal_exactly_when_numpy_can_put_them_together(seed: int) -
     ids=["rows", "not the same number", "a scalar beside rows", "a scalar", "no rows", "no inputs"],
 )
 def test_the_rows_of_a_request(inputs: Arrays, count: int) -> None:
-    assert rows.count(inputs) == count
+    assert rows.form(inputs, PADDING).rows == count
 
 
 def test_the_width_is_the_longest_padded_axis() -> None:
-    assert rows.width({"words": np.zeros((2, 7)), "ids": np.zeros((2, 9)), "image": np.zeros((2, 50))}, PADDING) == 9
-    assert rows.width({"image": np.zeros((2, 50))}, PADDING) == 1
+    assert (
+        rows.form({"words": np.zeros((2, 7)), "ids": np.zeros((2, 9)), "image": np.zeros((2, 50))}, PADDING).width == 9
+    )
+    assert rows.form({"image": np.zeros((2, 50))}, PADDING).width == 1
 
 
 @pytest.mark.parametrize("array", [np.zeros(2), np.zeros((4, 3)), np.float32(1)], ids=["fewer", "more", "scalar"])

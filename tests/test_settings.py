@@ -44,6 +44,23 @@ def test_a_model_s_table(tmp_path: Path) -> None:
     assert (model.name, model.version, model.deadline_seconds, model.options) == ("other", 7, 2.0, {"size": 64})
 
 
+def test_how_a_model_is_batched(tmp_path: Path) -> None:
+    text = MODELS + '[models.other]\npipeline = "p"\nbatching = false\nmax_batch_size = 8\nmax_inflight = 3\n'
+    loaded = load(tmp_path, text).models
+    assert [(each.batching, each.max_batch_size, each.max_inflight) for each in loaded.values()] == [
+        (True, 64, 1),
+        (False, 8, 3),
+    ]
+
+
+def test_where_the_counters_are(tmp_path: Path) -> None:
+    loaded = load(tmp_path, WSGIAPP_HOME=str(tmp_path / "home"))
+    assert (loaded.http.metrics_path, loaded.metrics) == ("/metrics", tmp_path / "home/run/metrics")
+    assert load(tmp_path, WSGIAPP_HTTP_METRICS_PATH="/a/b").http.metrics_path == "/a/b"
+    nowhere = load(tmp_path, WSGIAPP_HTTP_METRICS_PATH="", WSGIAPP_BACKEND_METRICS_PATH="")
+    assert (nowhere.http.metrics_path, nowhere.backend.metrics_path) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -67,6 +84,16 @@ def test_a_model_s_table(tmp_path: Path) -> None:
         ('[container]\nimage = "--privileged"', 'container.image = "--privileged": not an image'),
         ('[container]\narguments = "--env=\'"', 'container.arguments = "--env=\'": No closing quotation'),
         ('[backend]\nmetrics_path = "metrics"', 'backend.metrics_path = "metrics": not a path like /metrics'),
+        ('[http]\nidle_seconds = 9\nmetrics_path = "/a b"', 'http.metrics_path = "/a b": not a path like /metrics'),
+        ('[http]\nidle_seconds = 9\nmetrics_path = "/"', 'http.metrics_path = "/": not a path like /metrics'),
+        (
+            '[backend]\nmetrics_path = "/metrics"',
+            'backend.metrics_path = "/metrics": http.metrics_path is there already',
+        ),
+        ("[models.a]\npipeline = 'p'\nbatching = 1", "models.a.batching = 1: not true or false"),
+        ("[models.a]\npipeline = 'p'\nmax_batch_size = 0", "models.a.max_batch_size = 0: must be at least 1"),
+        ("[models.a]\npipeline = 'p'\nmax_inflight = 0", "models.a.max_inflight = 0: must be at least 1"),
+        ("[models.a]\npipeline = 'p'\nmax_inflight = 1.5", "models.a.max_inflight = 1.5: not a whole number"),
         ("[models.v1]\npipeline = 'p'", "models.v1: not a name"),
         ("[models.'a/b']\npipeline = 'p'", "models.a/b: not a name"),
         ("[models.a]", "models.a.pipeline: missing"),

@@ -191,6 +191,29 @@ def test_health_and_readiness(stack: RunningStack) -> None:
     assert fetch(f"{stack.url}/readyz").json == {"status": 0, "models": ["lstm", "cv_sod"]}
 
 
+def batch_rows(stack: RunningStack) -> float:
+    """The rows that all workers have sent to the text model."""
+    text = fetch(f"{stack.url}/metrics").body.decode()
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return float(lines['wsgiapp_batch_rows_sum{model="lstm"}'])
+
+
+def test_the_counters_of_all_workers_are_added_up_and_outlive_them(stack: RunningStack) -> None:
+    with Load(text_url(stack), is_positive, threads=8) as load:
+        poll(lambda: load.answered > 40)
+    files = {path.name for path in (stack.home / "run/metrics").iterdir()}
+    assert files == {"histogram_app-00.db", "histogram_app-01.db"}
+    before = batch_rows(stack)
+    assert {batch_rows(stack) for _ in range(10)} == {before}, "both workers answer alike"
+    assert before >= load.answered
+    pid = stack.pids()["app:app_00"]
+    os.kill(pid, signal.SIGKILL)
+    poll(lambda: stack.pids().get("app:app_00", pid) != pid, 60, "a new app:app_00")
+    assert is_positive(fetch(text_url(stack)).body)
+    poll(lambda: batch_rows(stack) >= before + 1, 10)
+    assert {path.name for path in (stack.home / "run/metrics").iterdir()} == files
+
+
 def test_the_model_server_down(stack: RunningStack) -> None:
     stack.supervisorctl("stop", "modelserver")
     answer = fetch(text_url(stack))

@@ -72,8 +72,8 @@ class Agreement:
         examples = self._examples()
         if len(examples) < 2:
             return "its pipeline gives no examples to compare batched with single answers"
-        layouts = {rows.layout(example, self._padding) for example in examples}
-        if len(layouts) > 1 or not all(rows.count(example) for example in examples):
+        forms = [rows.form(example, self._padding) for example in examples]
+        if len({form.layout for form in forms}) > 1 or not all(form.rows for form in forms):
             return "its pipeline's examples do not fit into one call"
         try:
             singles = [self._answers(target, example) for example in examples]
@@ -81,7 +81,7 @@ class Agreement:
             return f"it refuses its pipeline's examples ({exc})"
         try:
             together = self._answers(target, rows.join(examples, self._padding))
-            batched = rows.split(together, [rows.count(example) for example in examples])
+            batched = rows.split(together, [form.rows for form in forms])
         except (InvalidArgument, InternalError, ResourceExhausted, Unimplemented) as exc:
             return f"it does not answer a batch ({exc})"
         for single, part in zip(singles, batched, strict=True):

@@ -4,7 +4,8 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import gevent
 import numpy as np
@@ -15,7 +16,7 @@ from wsgiapp.backend import Target
 from wsgiapp.batching import BatchLimits
 from wsgiapp.errors import NotFound, Overloaded, RequestError, SettingsError
 from wsgiapp.passthrough import Encode, Passthrough
-from wsgiapp.pipelines import ImageLimits, Payload, Pipeline, Resources, Result, TextLimits
+from wsgiapp.pipelines import Arrays, ImageLimits, Payload, Prepared, Resources, Result, TextLimits
 from wsgiapp.protos import ClassificationResult, Input, ModelVersionStatus, RegressionResult, SignatureDefMap
 from wsgiapp.rows import Joined
 from wsgiapp.settings import Settings
@@ -25,8 +26,6 @@ from wsgiapp.threads import Threads
 
 # Readiness is asked every second or so by whoever balances the load: it must not wait for a model server that hangs.
 STATUS_SECONDS = 1.0
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,9 @@ class _Route(NamedTuple):
     target: Target
     split: Split | None
     split_key: str
-    pipeline: Pipeline
+    warm_up: Callable[[], None]
+    preprocess: Callable[[Payload], Prepared]
+    postprocess: Callable[[Arrays, Any], Result]
     calls: SharedCalls
     deadline_seconds: float
 
@@ -127,11 +128,11 @@ class DataPlane:
     def __init__(self, settings: Settings, backend: Backend) -> None:
         self._backend = backend
         self._passthrough = Passthrough(backend)
-        self._routes = {name: _route(settings, name, backend) for name in settings.models}
+        threads = Threads(len(os.sched_getaffinity(0)))
+        self._routes = {name: _route(settings, name, backend, threads) for name in settings.models}
         self._other_deadline_seconds = settings.backend.deadline_seconds
         self._inflight = _Count(settings.limits.inflight)
         self._warm: set[str] = set()
-        self._threads = Threads(len(os.sched_getaffinity(0)))
 
     @property
     def models(self) -> Mapping[str, Target]:
@@ -141,7 +142,7 @@ class DataPlane:
     def warm_up(self) -> None:
         """Warm every pipeline; until then `missing` names it."""
         for name, route in self._routes.items():
-            route.pipeline.warm_up()
+            route.warm_up()
             self._warm.add(name)
 
     def split_key(self, model: str) -> str | None:
@@ -159,11 +160,11 @@ class DataPlane:
         target = route.choose(choice)
         with self._in_flight(model) as deadline:
             started = time.monotonic()
-            prepared = self._run(route.pipeline, route.pipeline.preprocess, payload)
+            prepared = route.preprocess(payload)
             sent = time.monotonic()
             served = route.calls.predict(target, prepared.inputs, deadline)
             received = time.monotonic()
-            result = self._run(route.pipeline, route.pipeline.postprocess, served.outputs, prepared.context)
+            result = route.postprocess(served.outputs, prepared.context)
             queue = served.queue_seconds
             timing = Timing(sent - started, queue, received - sent - queue, time.monotonic() - received, served.rows)
             return Answer(result, served.version, target.label, timing)
@@ -206,9 +207,6 @@ class DataPlane:
         gevent.joinall(checks)
         return [check.value for check in checks if check.value]
 
-    def _run(self, pipeline: Pipeline, step: Callable[..., Value], *arguments: Any) -> Value:
-        return self._threads.run(step, *arguments) if pipeline.heavy else step(*arguments)
-
     def _in_flight(self, model: str) -> "_InFlight":
         """One of the calls that may be in flight; entering it gives its deadline."""
         route = self._routes.get(model)
@@ -228,7 +226,7 @@ class DataPlane:
         return ""
 
 
-def _route(settings: Settings, name: str, backend: Backend) -> _Route:
+def _route(settings: Settings, name: str, backend: Backend, threads: Threads) -> _Route:
     model, limits = settings.models[name], settings.limits
     resources = Resources(
         text=TextLimits(chars=limits.text_chars, rows=limits.text_rows),
@@ -244,4 +242,7 @@ def _route(settings: Settings, name: str, backend: Backend) -> _Route:
     agreement = Agreement(backend, target, pipeline.examples, pipeline.padding) if model.batching else None
     batches = BatchLimits(size=model.max_batch_size, inflight=model.max_inflight)
     calls = SharedCalls(name, backend, agreement, batches, pipeline.padding)
-    return _Route(target, split, model.split_key, pipeline, calls, model.deadline_seconds)
+    steps = (pipeline.preprocess, pipeline.postprocess)
+    if pipeline.heavy:
+        steps = (partial(threads.run, pipeline.preprocess), partial(threads.run, pipeline.postprocess))
+    return _Route(target, split, model.split_key, pipeline.warm_up, *steps, calls, model.deadline_seconds)

@@ -187,7 +187,10 @@ class Handler(pywsgi.WSGIHandler):
             self.socket.sendall(head)
             self.socket.sendall(body)
         else:
-            self.socket.sendall(head + body)
+            whole = head + body
+            sent = self.socket.send(whole)  # all of it, but for a client that does not read
+            if sent < len(whole):
+                self.socket.sendall(whole[sent:])
 
     def _failed(self, environ: dict[str, Any]) -> bytes:
         """The answer to what the application itself should have answered."""

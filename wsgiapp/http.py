@@ -136,9 +136,10 @@ class Request(WerkzeugRequest):
         as_picture = "image/" in self.environ.get("HTTP_ACCEPT", "") and self._prefers_picture()
         if self.method != "POST":
             return Payload(fields, in_url=True, as_picture=as_picture)
-        if self.mimetype.startswith("image/") or self.mimetype == "application/octet-stream":
+        kind = self.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+        if kind.startswith("image/") or kind == "application/octet-stream":
             return Payload(fields, {"": self.body()}, as_picture=as_picture)
-        if self.mimetype in FORMS and not self._is_json_in_disguise():
+        if kind in FORMS and not (kind == FORMS[0] and self._is_json_in_disguise()):
             files = {name: file.read() for name, file in self.files.items()}
             return Payload({**fields, **self.form.to_dict()}, files, in_url=True, as_picture=as_picture)
         return Payload({**fields, **self.json_object()}, as_picture=as_picture)
@@ -182,7 +183,7 @@ class Request(WerkzeugRequest):
 
     def _is_json_in_disguise(self) -> bool:
         """`curl -d '{...}'` calls its body a form."""
-        return self.mimetype == FORMS[0] and self.get_data()[:64].lstrip()[:1] in (b"{", b"[")
+        return self.get_data()[:64].lstrip()[:1] in (b"{", b"[")
 
 
 class Response:

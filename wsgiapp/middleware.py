@@ -22,7 +22,9 @@ def log_access(wsgi_app: WSGIApplication, stream: BinaryIO) -> WSGIApplication:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             answered["status"] = int(status[:3])
-            answered["bytes"] = next((int(value) for name, value in headers if name == "Content-Length"), None)
+            for name, value in headers:
+                if name == "Content-Length":
+                    answered["bytes"] = int(value)
             return start_response(status, headers, exc_info)
 
         body = wsgi_app(environ, start)

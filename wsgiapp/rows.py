@@ -5,7 +5,7 @@ with the value that the pipeline names for them.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,22 +18,30 @@ Padding = Mapping[str, Any]
 LARGE = 32 * 1024  # bytes of a request's array
 
 
-def count(inputs: Arrays) -> int:
-    """The rows of one request; 0 where its inputs do not agree on a number."""
-    counts = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
-    return counts.pop() if len(counts) == 1 else 0
+class Form(NamedTuple):
+    """`rows`: 0 where the inputs do not agree on a number. `width`: of the longest row, 1 where none is padded.
+
+    `layout` must be equal for requests to share a call: names, dtypes, and every axis that is not padded.
+    """
+
+    rows: int
+    width: int
+    layout: Hashable
 
 
-def width(inputs: Arrays, padding: Padding) -> int:
-    """The length of the longest row, which is 1 where nothing is padded."""
-    return max((inputs[name].shape[1] for name in padding if name in inputs), default=1)
-
-
-def layout(inputs: Arrays, padding: Padding) -> Hashable:
-    """What must be equal for requests to share a call: names, dtypes, and every axis that is not padded."""
-    return tuple(
-        [(name, array.dtype.char, array.shape[2 if name in padding else 1 :]) for name, array in inputs.items()]
-    )
+def form(inputs: Arrays, padding: Padding) -> Form:
+    """What a batch has to know of one request."""
+    rows, width, layout = -1, -1, []
+    for name, array in inputs.items():
+        shape = array.shape
+        here = shape[0] if shape else 0
+        rows = here if rows in (-1, here) else 0
+        if name in padding:
+            width = max(width, shape[1])
+            layout.append((name, array.dtype.char, shape[2:]))
+        else:
+            layout.append((name, array.dtype.char, shape[1:]))
+    return Form(max(rows, 0), 1 if width < 0 else width, tuple(layout))
 
 
 def join(requests: Sequence[Arrays], padding: Padding) -> Joined:

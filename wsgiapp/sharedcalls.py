@@ -53,35 +53,32 @@ class SharedCalls:
 
     def predict(self, target: Target, inputs: Arrays, deadline: float) -> Served:
         """The outputs for `inputs`. Raises one of `errors.RequestError`."""
-        count = rows.count(inputs)
+        count, width, layout = rows.form(inputs, self._padding)
         if not count or self._agreement is None or not self._agreement.holds(self._versions.get(target)):
             return Served(*self._alone(target, inputs, count, deadline), count, 0.0)
-        batched = self._batcher.submit(
-            (target, rows.layout(inputs, self._padding)),
-            inputs,
-            rows=count,
-            length=rows.width(inputs, self._padding),
-            deadline=deadline,
-        )
+        item = (inputs, count)
+        batched = self._batcher.submit((target, layout), item, rows=count, length=width, deadline=deadline)
         if batched.is_oldest:
             self._queue_seconds.observe(batched.queue_seconds)
         return Served(*batched.result, batched.rows, batched.queue_seconds)
 
     @property
-    def _batcher(self) -> Batcher[Arrays, _Answered]:
-        batcher: Batcher[Arrays, _Answered] | None = getattr(self._local, "batcher", None)
+    def _batcher(self) -> Batcher[tuple[Arrays, int], _Answered]:
+        batcher: Batcher[tuple[Arrays, int], _Answered] | None = getattr(self._local, "batcher", None)
         if batcher is None:
             batcher = self._local.batcher = Batcher(self._call, self._limits)
         return batcher
 
-    def _call(self, key: tuple[Target, Any], requests: Sequence[Arrays], deadline: float) -> list[_Answered]:
+    def _call(
+        self, key: tuple[Target, Any], requests: Sequence[tuple[Arrays, int]], deadline: float
+    ) -> list[_Answered]:
         target = key[0]
-        counts = [rows.count(inputs) for inputs in requests]
-        answer = self._alone(target, rows.join(requests, self._padding), sum(counts), deadline)
+        inputs, counts = zip(*requests, strict=True)
+        answer = self._alone(target, rows.join(inputs, self._padding), sum(counts), deadline)
         if len(requests) == 1:
             return [answer]
         if self._agreement is None or not self._agreement.holds(answer.version):
-            return [self._alone(target, *each, deadline) for each in zip(requests, counts, strict=True)]
+            return [self._alone(target, *request, deadline) for request in requests]
         return [_Answered(part, answer.version) for part in rows.split(answer.outputs, counts)]
 
     def _alone(self, target: Target, inputs: Joined, count: int, deadline: float) -> _Answered:
