@@ -373,6 +373,14 @@ def test_a_request_line_up_to_the_limit(client: Client) -> None:
     assert client.read().status == 414
 
 
+def test_a_line_far_over_the_limit_is_answered_when_it_has_ended(client: Client) -> None:
+    """A close before that would reset the connection, and the answer would be lost on its way."""
+    client.send(request("/?" + "a" * 3_000_000))
+    time.sleep(0.1)
+    assert client.read().status == 414
+    assert client.is_closed()
+
+
 def test_the_date_is_one_and_moves_on(client: Client) -> None:
     dates = set()
     ends = time.monotonic() + 10
