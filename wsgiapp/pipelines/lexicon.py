@@ -11,7 +11,6 @@ import math
 import mmap
 import os
 import struct
-import subprocess
 import sys
 import tempfile
 import zlib
@@ -88,14 +87,26 @@ def load_lexicon(cache: Path, user_dictionary: str | None = None) -> Lexicon:
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         log.info("making %s", path)
-        # Not in this process: it would keep most of the 250 MB that this takes.
-        command = [sys.executable, "-W", "ignore::SyntaxWarning", "-m", __name__, str(path)]
-        command += [user_dictionary] if user_dictionary else []
-        made = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace")
-        if made.returncode:
-            reason = made.stderr.strip().rpartition("\n")[2]
+        output = _make(path, user_dictionary)
+        if not path.exists():
+            reason = output.strip().rpartition("\n")[2]
             raise SettingsError(f"jieba cannot load {user_dictionary or 'its dictionary'}: {reason}")
     return Lexicon(path)
+
+
+def _make(path: Path, user_dictionary: str | None) -> str:
+    """Have a process of its own write the file, because this one would keep most of the 250 MB that it takes; what it
+    printed on its standard error.
+
+    It is spawned and not forked, as `subprocess` would under gevent: gRPC's handlers do not survive a fork.
+    """
+    command = [sys.executable, "-W", "ignore::SyntaxWarning", "-m", __name__, str(path)]
+    command += [user_dictionary] if user_dictionary else []
+    with tempfile.TemporaryFile() as errors:
+        redirect = (os.POSIX_SPAWN_DUP2, errors.fileno(), 2)
+        os.waitpid(os.posix_spawn(sys.executable, command, os.environ, file_actions=[redirect]), 0)
+        errors.seek(0)
+        return errors.read().decode(errors="replace")
 
 
 def main(path: str, user_dictionary: str | None = None) -> None:
