@@ -27,7 +27,7 @@ setup(
         "numpy>=2.0",  # tensors
         "opencv-python-headless>=5.0",  # image files; 5.0 refuses JPEGs that are cut off
         "orjson>=3.10",  # JSON: strict, ten times faster than the standard library, and it writes numpy arrays
-        "prometheus-client>=0.21",  # the built-in model server's counters, as TF Serving's are read
+        "prometheus-client>=0.21",  # the gateway's counters, and the built-in model server's, as TF Serving's are read
         "protobuf>=5.29",  # TF Serving's messages
         "pybase64>=1.4",  # base64 of pictures, twenty times faster than the standard library
         "supervisor>=4.2.5",  # keeps all processes alive
