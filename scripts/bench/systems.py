@@ -87,6 +87,7 @@ class Stack:
             "WSGIAPP_HOME": str(self.home),
             "WSGIAPP_HTTP_PORT": str(self.port),
             "WSGIAPP_BACKEND_ADDRESS": self.backend,
+            "WSGIAPP_LOG_ACCESS": "false",  # the peers write none either
         }
         command = [sys.executable, "-m", "wsgiapp.cli", name]
         # In a session of its own: Ctrl-C must not reach what stops the processes.
