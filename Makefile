@@ -5,6 +5,7 @@ PYTHON ?= python3
 export WSGIAPP_HOME ?= $(CURDIR)/var
 # Libraries that keep files in the home folder keep them here.
 export KERAS_HOME := $(WSGIAPP_HOME)/cache/keras
+export MPLCONFIGDIR := $(WSGIAPP_HOME)/cache/matplotlib
 export PIP_NO_CACHE_DIR := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

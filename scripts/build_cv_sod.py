@@ -92,7 +92,7 @@ def build(out: Path, seed: int, steps: int) -> None:
     pool = ProcessPoolExecutor(min(4, os.cpu_count() or 1), mp_context=get_context("spawn"))
     with tempfile.TemporaryDirectory(prefix="keras-") as keras_home:
         # Before TensorFlow is imported: it imports Keras, which writes `keras.json` to `~/.keras` or else to here.
-        os.environ["KERAS_HOME"] = keras_home
+        os.environ["KERAS_HOME"] = os.environ["MPLCONFIGDIR"] = keras_home
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the CPU does it in a minute, and alike every time
         try:

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="export-") as scratch:
-            os.environ["KERAS_HOME"] = scratch  # importing TensorFlow writes a file there
+            os.environ["KERAS_HOME"] = os.environ["MPLCONFIGDIR"] = scratch  # importing TensorFlow writes files there
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             run(options, Progress())
     except CheckpointError as exc:

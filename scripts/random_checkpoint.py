@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as scratch:
-            os.environ["KERAS_HOME"] = scratch  # importing TensorFlow writes a file there
+            os.environ["KERAS_HOME"] = os.environ["MPLCONFIGDIR"] = scratch  # importing TensorFlow writes files there
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             run(options.meta, options.checkpoint, options.seed)
     except CheckpointError as exc:

@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse_options(argv)
     # removed at the end: jieba's cache, and the folder that importing TensorFlow makes for Keras
     with tempfile.TemporaryDirectory(prefix="train-lstm-") as scratch:
-        os.environ["KERAS_HOME"] = scratch
+        os.environ["KERAS_HOME"] = os.environ["MPLCONFIGDIR"] = scratch
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
             run(options, Path(scratch))

@@ -12,7 +12,7 @@ from xmlrpc.client import ServerProxy
 import pytest
 from supervisor.xmlrpc import SupervisorTransport
 
-from support import REPOSITORY, Process, fetch, free_port, poll, python_module
+from support import REPOSITORY, Process, fetch, free_port, give_lexicon, poll, python_module
 
 TINY_MODEL = Path(__file__).with_name("tiny_model.py")
 
@@ -65,6 +65,7 @@ class RunningStack:
         for model in ("lstm", "cv_sod"):  # the demo models alone, and not what else was put beside them
             shutil.copytree(models / model / "1", home / "models" / model / "1")
         shutil.copytree(REPOSITORY / "conf", home / "conf")
+        give_lexicon(home)
         self.variables = {
             "WSGIAPP_APP_WORKERS": "2",
             "WSGIAPP_HOME": str(home),

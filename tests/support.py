@@ -1,14 +1,18 @@
 """What several tests need: free ports, polling, processes with a log, an HTTP client, small image files."""
 
+import atexit
+import functools
 import http.client
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -21,8 +25,24 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from wsgiapp.pipelines.lexicon import load_lexicon
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@functools.cache
+def lexicon_folder() -> Path:
+    """A cache folder with what the service keeps of jieba; it takes seconds to make, so all tests share it."""
+    folder = Path(tempfile.mkdtemp(prefix="wsgiapp-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    load_lexicon(folder)
+    return folder
+
+
+def give_lexicon(home: Path) -> None:
+    """Put it into the cache of a home folder."""
+    shutil.copytree(lexicon_folder(), home / "cache", dirs_exist_ok=True)
 
 
 def free_port() -> int:

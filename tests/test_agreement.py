@@ -292,3 +292,14 @@ def test_a_version_that_refuses_the_examples_themselves_is_not_asked_for_ever(
         gevent.sleep(0.06)
     assert len(server.calls) == 1
     assert "is sent one request at a time: it refuses its pipeline's examples (no such input)" in caplog.text
+
+
+def test_examples_that_cannot_be_made_are_a_reason_not_to_batch(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Sequence[Arrays]:
+        raise KeyError("vocabulary")
+
+    agreed = Agreement(Served(mean), TARGET, broken, {})
+    agreed.learn(1)
+    settle()
+    assert not agreed.holds(1)
+    assert "its pipeline fails to give examples (KeyError('vocabulary'))" in caplog.text

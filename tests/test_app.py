@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from werkzeug.test import Client
 
-from support import image_file, multipart, photograph
+from support import give_lexicon, image_file, multipart, photograph
 from wsgiapp import settings
 from wsgiapp.app import Application, create_app
 from wsgiapp.backend import Target
@@ -85,6 +85,7 @@ class Site:
         (folder / "wsgiapp.toml").write_text(toml)
         self.settings = settings.load({"WSGIAPP_CONF": str(folder), "WSGIAPP_HOME": str(folder)})
         self.backend = CountingModels()
+        give_lexicon(self.settings.home)
         self.app = Application(
             self.settings,
             Planes(DataPlane(self.settings, self.backend), ControlPlane(self.settings, self.backend)),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from support import Background, Process, fetch, free_port, poll, python_module
+from support import Background, Process, fetch, free_port, give_lexicon, poll, python_module
 from wsgiapp.backend import ModelServer, Target
 from wsgiapp.errors import RequestError
 from wsgiapp.protos import ModelVersionStatus
@@ -58,6 +58,7 @@ class Site:
         (home / "conf").mkdir()
         (home / "run").mkdir()
         (home / "conf/wsgiapp.toml").write_text(WSGIAPP_TOML)
+        give_lexicon(home)
         self.variables = {
             "WSGIAPP_HOME": str(home),
             "WSGIAPP_CONF": str(home / "conf"),

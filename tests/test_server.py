@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import Load, Process, fetch, free_port, poll, python_module
+from support import Load, Process, fetch, free_port, give_lexicon, poll, python_module
 
 TOML = """
 [models.tiny]
@@ -31,6 +31,7 @@ class Worker(Process):
 
     def __init__(self, folder: Path, backend: str) -> None:
         (folder / "wsgiapp.toml").write_text(TOML)
+        give_lexicon(folder)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.started = time.monotonic()

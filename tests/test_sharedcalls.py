@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from support import REPOSITORY, Process, free_port, python_module
+from support import REPOSITORY, Process, free_port, give_lexicon, python_module
 from wsgiapp.agreement import Agreement
 from wsgiapp.backend import Target
 from wsgiapp.batching import BatchLimits
@@ -263,6 +263,7 @@ def lstm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_two_thousand_texts_at_once_are_answered_as_one_by_one(lstm_server: str, tmp_path: Path) -> None:
     """A trained model behind the real server; every answer of a batch is that of the text alone."""
     (tmp_path / "wsgiapp.toml").write_text('[models.lstm]\npipeline = "segmented_text"\n[limits]\ninflight = 2000\n')
+    give_lexicon(tmp_path)
     done = subprocess.run(
         [sys.executable, str(BATCHED_CHILD)],
         env={

@@ -69,7 +69,11 @@ class Agreement:
 
     def _objection(self, target: Target) -> str:
         """Why the version must not be batched; empty when it may."""
-        examples = self._examples()
+        try:
+            examples = self._examples()
+        except Exception as exc:
+            log.exception("the examples of %s's pipeline", self._target.model)
+            return f"its pipeline fails to give examples ({exc!r})"
         if len(examples) < 2:
             return "its pipeline gives no examples to compare batched with single answers"
         forms = [rows.form(example, self._padding) for example in examples]
@@ -78,12 +82,12 @@ class Agreement:
         try:
             singles = [self._answers(target, example) for example in examples]
         except (InvalidArgument, Unimplemented) as exc:
-            return f"it refuses its pipeline's examples ({exc})"
+            return f"it refuses its pipeline's examples ({_first_line(exc)})"
         try:
             together = self._answers(target, rows.join(examples, self._padding))
             batched = rows.split(together, [form.rows for form in forms])
         except (InvalidArgument, InternalError, ResourceExhausted, Unimplemented) as exc:
-            return f"it does not answer a batch ({exc})"
+            return f"it does not answer a batch ({_first_line(exc)})"
         for single, part in zip(singles, batched, strict=True):
             for name, alone in single.items():
                 if name not in part or not _agree(alone, part[name]):
@@ -92,6 +96,11 @@ class Agreement:
 
     def _answers(self, target: Target, inputs: Joined) -> Arrays:
         return self._backend.predict(target, inputs, time.monotonic() + CALL_SECONDS)[0]
+
+
+def _first_line(exc: RequestError) -> str:
+    """TensorFlow goes on with the places in its graph."""
+    return str(exc).partition("\n")[0]
 
 
 def _agree(alone: np.ndarray, batched: np.ndarray) -> bool:

@@ -5,10 +5,12 @@ from pathlib import Path
 import jieba
 import pytest
 
+from support import lexicon_folder
+
 
 @pytest.fixture(scope="session")
-def lexicon_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def lexicon_cache() -> Path:
+    return lexicon_folder()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from support import image_file, photograph
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
-from wsgiapp.pipelines import Media, Payload, Resources
+from wsgiapp.pipelines import ImageLimits, Media, Payload, Resources
 from wsgiapp.pipelines.saliency import Saliency
 
 BGR = photograph(90, 70)
@@ -120,3 +120,9 @@ def test_options() -> None:
     for options in ({"sise": 1}, {"mean": [1]}, {"encoding": "jpeg"}, {"size": "x"}):
         with pytest.raises(SettingsError):
             Saliency(options, Resources())
+
+
+def test_examples_differ_whatever_the_limits() -> None:
+    square, disc = Saliency({}, Resources(image=ImageLimits(pixels=1))).examples()
+    assert square["img_in"].shape == disc["img_in"].shape == (1, 320, 320, 3)
+    assert np.abs(square["img_in"] - disc["img_in"]).mean() > 50

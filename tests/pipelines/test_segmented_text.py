@@ -18,9 +18,9 @@ LINE = "".join(WORDS)
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> SegmentedText:
+def pipeline(lexicon_cache: Path) -> SegmentedText:
     limits = TextLimits(chars=100, rows=4)
-    made = SegmentedText({}, Resources(text=limits, cache=tmp_path_factory.mktemp("cache")))
+    made = SegmentedText({}, Resources(text=limits, cache=lexicon_cache))
     made.warm_up()
     return made
 
@@ -180,3 +180,10 @@ def test_the_words_are_jieba_s_own_and_only_the_cache_is_written(lexicon_cache: 
 def test_half_a_surrogate_pair_is_the_client_s_error() -> None:
     with pytest.raises(InvalidField, match="half a surrogate pair"):
         SegmentedText({}, Resources()).preprocess(Payload({"lines": "['我很\\ud800喜欢']"}))
+
+
+def test_examples_differ_in_length_whatever_the_limits(lexicon_cache: Path) -> None:
+    made = SegmentedText({}, Resources(text=TextLimits(chars=1, rows=1), cache=lexicon_cache))
+    widths = [example["words"].shape[1] for example in made.examples()]
+    assert widths == [example["nwords"][0] for example in made.examples()]
+    assert len(set(widths)) == len(widths) == 3 and max(widths) > 20 * min(widths)

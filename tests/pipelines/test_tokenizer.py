@@ -43,7 +43,7 @@ def test_generated_texts(plain: jieba.Tokenizer, fast: Lcut) -> None:
     words = rng.sample([word for word, frequency in plain.FREQ.items() if frequency], 20_000)
     common = sorted(plain.FREQ, key=lambda word: -plain.FREQ[word])[:1000]
     alphabets = [words, common, [word for word in common if len(word) == 1], *map(list, ALPHABETS.values())]
-    for _ in range(30_000):
+    for _ in range(10_000):
         pieces = []
         for _ in range(rng.randint(1, 8)):
             pieces += rng.choices(rng.choice(alphabets), k=rng.randint(1, 6))
@@ -62,9 +62,9 @@ def test_real_texts(plain: jieba.Tokenizer, fast: Lcut) -> None:
     assert fast(text) == plain.lcut(text)
 
 
-def test_every_word_of_the_dictionary(plain: jieba.Tokenizer, fast: Lcut) -> None:
-    words = [word for word, frequency in plain.FREQ.items() if frequency]
-    assert len(words) > 349_000
+def test_words_of_all_parts_of_the_dictionary(plain: jieba.Tokenizer, fast: Lcut) -> None:
+    words = [word for word, frequency in plain.FREQ.items() if frequency][::8]
+    assert len(words) > 43_000
     for start in range(0, len(words), 10):  # a comma ends words as it does in a text
         text = "，".join(words[start : start + 10])
         assert fast(text) == plain.lcut(text), text
@@ -80,13 +80,13 @@ def test_runs_of_single_characters(plain: jieba.Tokenizer, fast: Lcut, length: i
 @pytest.mark.parametrize(
     "entries",
     [
-        "银行的产品 100000 n\n",
-        "\ufeff云计算\n李小福 2 nr\neasy_install 3 eng\n好用 300\n八一双鹿 3 nz\n台中\n凱特琳 nz\nEdu Trust认证 2000\n",
-        "iphone 1000\n4k\n3-5 99 m\nγ射线 9\n𠮷野家 100\n10% 5\n\n   c++11   \n",
-        "中国 1\n的 0\n我们\n喜欢 0\n",
-        "鑫鑫 500\n鑫鑫焱 500\n焱淼 700\n淼 700\n鑫鑫焱淼 0\n",
+        # jieba's own documentation, and what is not Chinese alone
+        "\ufeff云计算\n李小福 2 nr\neasy_install 3 eng\n好用 300\n八一双鹿 3 nz\n台中\n凱特琳 nz\nEdu Trust认证 2000\n"
+        "iphone 1000\n4k\n3-5 99 m\nγ射线 9\n𠮷野家 100\n10% 5\n\n   c++11   \n银行的产品 100000 n\n",
+        # other frequencies for jieba's own words, and equal sums
+        "中国 1\n的 0\n我们\n喜欢 0\n鑫鑫 500\n鑫鑫焱 500\n焱淼 700\n淼 700\n鑫鑫焱淼 0\n",
     ],
-    ids=["frequent", "of jieba's own documentation", "not Chinese alone", "frequencies of other words", "equal sums"],
+    ids=["added words", "other frequencies"],
 )
 def test_user_dictionaries(
     tmp_path: Path, plain: jieba.Tokenizer, monkeypatch: pytest.MonkeyPatch, entries: str

@@ -17,7 +17,7 @@ import pytest
 from werkzeug.test import Client
 
 from conftest import RunningStack
-from support import SHARED_DATA, Process, fetch, free_port, gzip_bomb, poll, python_module
+from support import SHARED_DATA, Process, fetch, free_port, give_lexicon, gzip_bomb, poll, python_module
 from wsgiapp import settings
 from wsgiapp.app import Application, create_app
 from wsgiapp.backend import Target
@@ -40,6 +40,7 @@ def started(folder: Path, backend: str) -> Application:
         [limits]
         body_bytes = {LIMIT}
         """)
+    give_lexicon(folder)
     variables = {"WSGIAPP_CONF": str(folder), "WSGIAPP_HOME": str(folder), "WSGIAPP_BACKEND_ADDRESS": backend}
     return create_app(settings.load(variables), io.BytesIO())
 

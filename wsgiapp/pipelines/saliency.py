@@ -59,13 +59,13 @@ class Saliency:
             raise InvalidField("encoding", f"not one of {', '.join(ENCODERS)}")
         image = decode_image("img", _file(payload), self._limits)
         height, width = image.shape[:2]
-        small = cv2.resize(image, (self._size, self._size), interpolation=cv2.INTER_NEAREST)
-        return Prepared({self._input: self._centred(small)}, _Wanted(height, width, encoding, payload.as_picture))
+        return Prepared(self._inputs(image), _Wanted(height, width, encoding, payload.as_picture))
 
-    def _centred(self, small: np.ndarray) -> np.ndarray:
-        """(1, size, size, 3) minus the mean. Row by row: numpy takes seven times as long over rows of three numbers."""
+    def _inputs(self, image: np.ndarray) -> Arrays:
+        small = cv2.resize(image, (self._size, self._size), interpolation=cv2.INTER_NEAREST)
+        # row by row: numpy takes seven times as long over rows of three numbers
         rows = small.reshape(self._size, -1) - self._mean_row
-        return rows.reshape(1, *small.shape)
+        return {self._input: rows.reshape(1, *small.shape)}
 
     def postprocess(self, outputs: Arrays, context: _Wanted) -> Result:
         """The map as uint8 (height, width), stretched to 0..255: encoded in JSON, or a bare PNG."""
@@ -90,8 +90,7 @@ class Saliency:
         square[16:48, 16:48] = 40
         slope = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[np.newaxis, :, np.newaxis], 64, axis=0)
         disc = cv2.circle(np.repeat(slope, 3, axis=2), (40, 30), 12, (255, 255, 255), -1)
-        files = [cv2.imencode(".png", image)[1].tobytes() for image in (square, disc)]
-        return [self.preprocess(Payload(files={"img": file})).inputs for file in files]
+        return [self._inputs(image) for image in (square, disc)]
 
 
 def _file(payload: Payload) -> bytes:

@@ -45,10 +45,13 @@ class SegmentedText:
     def preprocess(self, payload: Payload) -> Prepared:
         """Words as bytes (rows, longest), padded with b"", and their number a row as int32 (rows,)."""
         rows, several = self._rows(payload)
+        return Prepared(self._inputs(rows), several)
+
+    def _inputs(self, rows: Sequence[Row]) -> Arrays:
         longest = max(map(len, rows))
         words = np.array([_utf8(row) + [b""] * (longest - len(row)) for row in rows], dtype=object)
         nwords = np.array([len(row) for row in rows], np.int32)
-        return Prepared({self._words: words, self._nwords: nwords}, several)
+        return {self._words: words, self._nwords: nwords}
 
     def postprocess(self, outputs: Arrays, context: bool) -> Result:
         """Each output's row under the output's name; a list under `results` where several texts were sent."""
@@ -61,7 +64,7 @@ class SegmentedText:
     def examples(self) -> Sequence[Arrays]:
         """Texts of one word, of a sentence and of several, so that padding is put to the test."""
         lines = ("好", "房间很干净，早餐也不错，下次还会来", "前台态度恶劣，空调坏了也没人管。" * 5)
-        return [self.preprocess(Payload({"line": line})).inputs for line in lines]
+        return [self._inputs([self._segment("line", line)]) for line in lines]
 
     def _rows(self, payload: Payload) -> tuple[list[Row], bool]:
         """The segmented texts, and whether the client sent a list of texts."""
