@@ -16,6 +16,7 @@ ANY = Choice()
 def predict(request: Request, planes: Planes, model: str, version: str = "", label: str = "") -> Response:
     """Answer one payload with JSON whose `status` is 0, or with a bare picture; both say which version answered."""
     request.note(model=model)
+    planes.data.require_room()
     header = planes.data.split_key(model)
     key = "" if header is None else request.headers.get(header, "") or request.client
     choice = (
