@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ import pytest
 from supervisor.xmlrpc import SupervisorTransport
 
 from support import REPOSITORY, Process, fetch, free_port, give_lexicon, poll, python_module
+
+# A shell that runs the tests in its background has them ignore SIGINT, which every child would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_MODEL = Path(__file__).with_name("tiny_model.py")
 
