@@ -44,7 +44,7 @@ def ask_all(plane: DataPlane, chosen: Sequence[str], at_once: int) -> list[Answe
 
 def main() -> None:
     configured = settings.load()
-    server = ModelServer(configured.backend.address, message_bytes=2**24, max_calls=64)
+    server = ModelServer(configured.backend.address, message_bytes=2**24)
     batching = DataPlane(configured, server)
     models = {name: replace(model, batching=False) for name, model in configured.models.items()}
     single = DataPlane(replace(configured, models=models), server)

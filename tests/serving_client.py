@@ -17,16 +17,15 @@ from wsgiapp.protos import (
     GetModelStatusRequest,
     GetModelStatusResponse,
     Input,
-    ModelServiceStub,
     ModelSpec,
     MultiInferenceRequest,
     MultiInferenceResponse,
-    PredictionServiceStub,
     PredictRequest,
     PredictResponse,
     RegressionRequest,
     RegressionResponse,
 )
+from wsgiapp.stubs import ModelServiceStub, PredictionServiceStub
 
 SECONDS = 60
 

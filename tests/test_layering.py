@@ -21,14 +21,17 @@ LEVELS = {
     "capacity": 1,
     "codec": 1,
     "engine": 1,
+    "http2": 1,
     "modelconfig": 1,
     "pipelines": 1,
     "render": 1,
     "requesthead": 1,
     "rows": 1,
     "savedmodel": 1,
+    "channel": 1.5,  # knows http2
     "container": 1.5,  # knows a model's configuration
     "restjson": 1.5,  # knows the tensors of codec
+    "stubs": 1,
     "threads": 1,
     "storage": 1.5,  # knows a model's configuration
     "wire": 1.5,  # knows the tensors of codec
@@ -110,10 +113,10 @@ def test_importing_the_package_loads_and_patches_nothing() -> None:
     assert printed.strip() == "['wsgiapp']"
 
 
-def test_the_gateway_runs_without_tensorflow() -> None:
+def test_the_gateway_runs_without_tensorflow_and_without_grpcio() -> None:
     code = (
         "import sys, wsgiapp.server, wsgiapp.pipelines.segmented_text, wsgiapp.pipelines.saliency;"
-        "print('tensorflow' in sys.modules, 'tensorflow.python' in sys.modules)"
+        "print('tensorflow' in sys.modules, 'tensorflow.python' in sys.modules, 'grpc' in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.split() == ["False", "False"]
+    assert printed.split() == ["False", "False", "False"]

@@ -137,7 +137,7 @@ class Watch(Background):
     """What the model server says of a model's versions, again and again: (from, to, the versions that serve)."""
 
     def __init__(self, address: str, model: str) -> None:
-        self._server = ModelServer(address, message_bytes=2**20, max_calls=1)
+        self._server = ModelServer(address, message_bytes=2**20)
         self._target = Target(model)
         self.looks: list[tuple[float, float, set[int]]] = []
 

@@ -105,8 +105,6 @@ def create_app(settings: Settings, access_log: BinaryIO) -> Application:
     backend = ModelServer(
         settings.backend.address,
         message_bytes=settings.backend.message_bytes,
-        # Readiness asks for every model; its calls must not queue behind predictions that hang.
-        max_calls=settings.limits.inflight + len(settings.models),
     )
     planes = Planes(DataPlane(settings, backend), ControlPlane(settings, backend))
     app = Application(settings, planes)

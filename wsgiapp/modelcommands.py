@@ -113,7 +113,7 @@ def _show(configured: Settings, arguments: Namespace) -> int:
 
 @contextmanager
 def _control(configured: Settings) -> Iterator[ControlPlane]:
-    backend = ModelServer(configured.backend.address, message_bytes=configured.backend.message_bytes, max_calls=1)
+    backend = ModelServer(configured.backend.address, message_bytes=configured.backend.message_bytes)
     try:
         yield ControlPlane(configured, backend)
     finally:

@@ -1,4 +1,4 @@
-"""TF Serving's messages and stubs, imported without TensorFlow.
+"""TF Serving's messages, imported without TensorFlow.
 
 The generated modules import `tensorflow.core.framework...`, whose parent package loads all of TensorFlow (measured:
 4.5 s and 560 MB). While they are imported, an empty module with TensorFlow's search path stands in for the parent, so
@@ -24,7 +24,8 @@ def tensorflow_stand_in() -> ModuleType:
 
 
 @contextmanager
-def _without_tensorflow() -> Iterator[None]:
+def without_tensorflow() -> Iterator[None]:
+    """Import generated modules meanwhile, and TensorFlow itself is not loaded."""
     if "tensorflow" in sys.modules:
         yield
         return
@@ -35,7 +36,7 @@ def _without_tensorflow() -> Iterator[None]:
         del sys.modules["tensorflow"]
 
 
-with _without_tensorflow():
+with without_tensorflow():
     from tensorflow.core.example import example_pb2, feature_pb2
     from tensorflow.core.framework import graph_pb2, tensor_pb2, types_pb2, variable_pb2
     from tensorflow.core.protobuf import error_codes_pb2, meta_graph_pb2, saved_model_pb2
@@ -47,10 +48,8 @@ with _without_tensorflow():
         input_pb2,
         model_management_pb2,
         model_pb2,
-        model_service_pb2_grpc,
         predict_pb2,
         prediction_log_pb2,
-        prediction_service_pb2_grpc,
         regression_pb2,
     )
     from tensorflow_serving.config import model_server_config_pb2
@@ -91,13 +90,6 @@ TensorInfo = meta_graph_pb2.TensorInfo
 TensorProto = tensor_pb2.TensorProto
 VariableDef = variable_pb2.VariableDef
 
-ModelServiceServicer = model_service_pb2_grpc.ModelServiceServicer
-ModelServiceStub = model_service_pb2_grpc.ModelServiceStub
-PredictionServiceServicer = prediction_service_pb2_grpc.PredictionServiceServicer
-PredictionServiceStub = prediction_service_pb2_grpc.PredictionServiceStub
-add_model_service = model_service_pb2_grpc.add_ModelServiceServicer_to_server
-add_prediction_service = prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server
-
 # A service of the built-in model server besides TF Serving's: GetConfig (google.protobuf.Empty -> ModelServerConfig)
 # answers the configuration in force, which TF Serving keeps to itself, and GetMetrics (google.protobuf.Empty ->
 # google.protobuf.BytesValue) its counters in Prometheus's text format.
@@ -121,8 +113,6 @@ __all__ = [
     "Input",
     "MetaGraphDef",
     "ModelServerConfig",
-    "ModelServiceServicer",
-    "ModelServiceStub",
     "ModelSpec",
     "ModelVersionStatus",
     "MultiInferenceRequest",
@@ -130,8 +120,6 @@ __all__ = [
     "PredictRequest",
     "PredictResponse",
     "PredictionLog",
-    "PredictionServiceServicer",
-    "PredictionServiceStub",
     "Regression",
     "RegressionRequest",
     "RegressionResponse",
@@ -144,9 +132,8 @@ __all__ = [
     "TensorInfo",
     "TensorProto",
     "VariableDef",
-    "add_model_service",
-    "add_prediction_service",
     "error_codes_pb2",
     "tensorflow_stand_in",
     "types_pb2",
+    "without_tensorflow",
 ]

@@ -13,7 +13,8 @@ import grpc
 from bench.cases import Case, TextCase
 from bench.outcome import CpuClock, Load, Outcome
 from wsgiapp.codec import decode_tensor
-from wsgiapp.protos import PredictionServiceStub, PredictRequest, PredictResponse
+from wsgiapp.protos import PredictRequest, PredictResponse
+from wsgiapp.stubs import PredictionServiceStub
 
 
 @dataclass(frozen=True)

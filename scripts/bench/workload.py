@@ -14,7 +14,8 @@ from bench.cases import ImageCase, RestCase, TextCase, post, post_json
 from bench.peers.picture import encode_mask, network_input
 from bench.peers.words import segment
 from wsgiapp.codec import decode_tensor, encode_tensor
-from wsgiapp.protos import PredictionServiceStub, PredictRequest
+from wsgiapp.protos import PredictRequest
+from wsgiapp.stubs import PredictionServiceStub
 
 CORPUS = Path(__file__).resolve().parent.parent / "corpus"
 TEXT_PATH, IMAGE_PATH, REST_PATH = "/lstm/predict", "/cv_sod/predict", "/v1/models/lstm:predict"

@@ -12,13 +12,8 @@ import grpc
 import numpy as np
 
 from wsgiapp.codec import decode_tensor, encode_tensor
-from wsgiapp.protos import (
-    GetModelStatusRequest,
-    ModelServiceStub,
-    ModelVersionStatus,
-    PredictionServiceStub,
-    PredictRequest,
-)
+from wsgiapp.protos import GetModelStatusRequest, ModelVersionStatus, PredictRequest
+from wsgiapp.stubs import ModelServiceStub, PredictionServiceStub
 
 # The default of 4 MB is less than one large picture. A channel is made once and shared by all threads.
 OPTIONS = [("grpc.max_send_message_length", 64 * 2**20), ("grpc.max_receive_message_length", 64 * 2**20)]

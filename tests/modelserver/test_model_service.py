@@ -23,17 +23,19 @@ from wsgiapp.protos import (
     MODEL_MANAGEMENT,
     GetModelStatusRequest,
     ModelServerConfig,
-    ModelServiceStub,
     ModelVersionStatus,
     MultiInferenceRequest,
-    PredictionServiceServicer,
-    PredictionServiceStub,
     PredictRequest,
     PredictResponse,
     ReloadConfigRequest,
+    error_codes_pb2,
+)
+from wsgiapp.stubs import (
+    ModelServiceStub,
+    PredictionServiceServicer,
+    PredictionServiceStub,
     add_model_service,
     add_prediction_service,
-    error_codes_pb2,
 )
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

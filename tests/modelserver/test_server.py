@@ -21,14 +21,13 @@ from wsgiapp.protos import (
     GetModelMetadataRequest,
     GetModelStatusRequest,
     ModelServerConfig,
-    ModelServiceStub,
     ModelVersionStatus,
-    PredictionServiceStub,
     PredictRequest,
     SignatureDefMap,
     TensorProto,
     types_pb2,
 )
+from wsgiapp.stubs import ModelServiceStub, PredictionServiceStub
 
 
 class Client:

@@ -8,13 +8,8 @@ from wsgiapp.modelserver.errors import ServingError, aborting
 from wsgiapp.modelserver.manager import Manager
 from wsgiapp.modelserver.reloads import Reloads
 from wsgiapp.modelserver.threads import Patience
-from wsgiapp.protos import (
-    GetModelStatusRequest,
-    GetModelStatusResponse,
-    ModelServiceServicer,
-    ReloadConfigRequest,
-    ReloadConfigResponse,
-)
+from wsgiapp.protos import GetModelStatusRequest, GetModelStatusResponse, ReloadConfigRequest, ReloadConfigResponse
+from wsgiapp.stubs import ModelServiceServicer
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from wsgiapp.modelserver.servable import InferenceOptions
 from wsgiapp.modelserver.services import PredictionService
 from wsgiapp.modelserver.threads import Patience, remaining
 from wsgiapp.modelserver.versions import Retries
-from wsgiapp.protos import ModelServerConfig, add_model_service, add_prediction_service
+from wsgiapp.protos import ModelServerConfig
+from wsgiapp.stubs import add_model_service, add_prediction_service
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ from wsgiapp.protos import (
     ModelSpec,
     MultiInferenceRequest,
     MultiInferenceResponse,
-    PredictionServiceServicer,
     PredictRequest,
     PredictResponse,
     RegressionRequest,
     RegressionResponse,
     SignatureDefMap,
 )
+from wsgiapp.stubs import PredictionServiceServicer
 
 SIGNATURE_DEF = "signature_def"
 
