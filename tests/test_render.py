@@ -1,6 +1,7 @@
 """The rendered files are complete, fit for their programs, and written only when they change."""
 
 import configparser
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,7 +28,8 @@ def test_everything_is_filled_in_once(tmp_path: Path) -> None:
     for path in written:
         assert not PLACEHOLDER.search(path.read_text()), path
     assert render(made) == []
-    assert [path.name for path in render(loaded(tmp_path, WSGIAPP_APP_WORKERS="5"))] == ["supervisord.conf"]
+    changed = {path.name for path in render(loaded(tmp_path, WSGIAPP_APP_WORKERS="5"))}
+    assert changed - {"nginx.conf"} == {"supervisord.conf"}
     assert not list(made.run.glob("*.new"))
 
 
@@ -72,6 +74,26 @@ def test_limits_reach_nginx(tmp_path: Path) -> None:
         text = (made.run / "nginx.conf").read_text()
         assert "client_max_body_size 12345;" in text
         assert "large_client_header_buffers 4 54321;" in text
+
+
+@pytest.mark.parametrize(
+    ("workers", "inflight", "nginx_workers", "each"),
+    [(2, 256, 1, 40), (4, 256, 1, 80), (2, 256, 2, 20), (2, 8, 1, 1), (1, 1, 1, 1)],
+)
+def test_nginx_takes_five_eighths_of_the_predictions_that_the_workers_would(
+    tmp_path: Path, workers: int, inflight: int, nginx_workers: int, each: int
+) -> None:
+    made = loaded(
+        tmp_path,
+        WSGIAPP_APP_WORKERS=str(workers),
+        WSGIAPP_LIMITS_INFLIGHT=str(inflight),
+        WSGIAPP_NGINX_WORKERS=str(nginx_workers),
+    )
+    render(made)
+    if find_nginx(made):
+        text = (made.run / "nginx.conf").read_text()
+        assert re.findall(r"max_conns=(\d+);", text) == [str(each)] * 8
+        assert text.count(f"{8 * each} predictions are in flight") == 2
 
 
 def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """The whole stack, through Nginx: predictions, every kind of bad input, processes that die, restarts under load."""
 
 import base64
+import http.client
 import json
 import os
 import pickle
+import re
+import select
 import signal
 import socket
 import time
@@ -16,7 +19,8 @@ import numpy as np
 import pytest
 
 from conftest import RunningStack
-from support import SHARED_DATA, Load, fetch, huge_png, image_file, multipart, photograph, poll
+from support import SHARED_DATA, Answer, Load, fetch, huge_png, image_file, multipart, photograph, poll
+from wsgiapp.http import problem
 from wsgiapp.render import find_nginx
 from wsgiapp.settings import load
 
@@ -244,6 +248,74 @@ def test_the_model_server_hanging(stack: RunningStack) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     poll(lambda: fetch(text_url(stack)).status == 200, 30)
+
+
+def test_nginx_refuses_predictions_when_the_workers_are_full(tmp_path_factory: pytest.TempPathFactory) -> None:
+    full = RunningStack(tmp_path_factory.mktemp("full"))
+    full.variables["WSGIAPP_LIMITS_INFLIGHT"] = "8"  # so that Nginx lets one through at each of its eight entries
+    patient = full.home / "conf/wsgiapp.toml"
+    patient.write_text(re.sub(r"(?m)^deadline_seconds = .*$", "deadline_seconds = 60", patient.read_text()))
+    words = "8 predictions are in flight; try again in a moment"
+    try:
+        up = full.wsgiapp("up")
+        assert up.returncode == 0, up.stderr
+        os.kill(full.pids()["modelserver"], signal.SIGSTOP)
+        clients = [http.client.HTTPConnection("127.0.0.1", full.port, timeout=60) for _ in range(12)]
+        for client in clients:
+            post(client, "/lstm/predict", {"line": LINE})
+        refused = poll(lambda: found if len(found := answered(clients)) == 4 else None)
+
+        client, other = refused[:2]
+        sockets = client.sock, other.sock
+        by_nginx = read(client)
+        assert (by_nginx.status, by_nginx.headers["Content-Type"]) == (503, "application/problem+json")
+        assert by_nginx.headers["Retry-After"] == "1"
+        assert by_nginx.body == problem(503, words, by_nginx.json["request_id"]).body, "to the letter as a worker does"
+        read(other)
+        post(other, "/v1/models/lstm:predict", {"instances": []})
+        like_tf_serving = read(other)
+        assert (like_tf_serving.status, like_tf_serving.headers["Content-Type"]) == (503, "application/json")
+        assert like_tf_serving.headers["Retry-After"] == "1"
+        assert like_tf_serving.json == {"error": words}
+        assert fetch(text_url(full)).status == 503, "by GET, too"
+
+        assert fetch(f"{full.url}/healthz").json == {"status": 0}
+        assert len(fetch(f"{full.url}/readyz").json["missing"]) == 2
+        assert "wsgiapp_batch_rows_sum" in fetch(f"{full.url}/metrics").body.decode()
+        assert fetch(f"{full.url}/").status == 200
+        assert fetch(f"{full.url}/v1/config").status == 403, "without a token in the settings"
+
+        os.kill(full.pids()["modelserver"], signal.SIGCONT)
+        for waiting in set(clients) - set(refused):
+            assert is_positive(read(waiting).body)
+        post(client, "/lstm/predict", {"line": LINE})
+        assert is_positive(read(client).body)
+        assert (client.sock, other.sock) == sockets, "connections outlive a refusal"
+
+        def logged() -> list[Any]:
+            lines = (full.home / "log/nginx.access.log").read_text().splitlines()
+            return [each for each in map(json.loads, lines) if each["request_id"] == by_nginx.json["request_id"]]
+
+        (line,) = poll(logged, 10)
+        assert (line["status"], line["upstream_status"], line["path"]) == (503, "502", "/lstm/predict")
+        assert "no live upstreams" not in (full.home / "log/nginx.log").read_text(), "a line for each would cost more"
+    finally:
+        full.wsgiapp("down")
+
+
+def post(client: http.client.HTTPConnection, path: str, fields: Any) -> None:
+    client.request("POST", path, json.dumps(fields), {"Content-Type": "application/json"})
+
+
+def answered(clients: list[http.client.HTTPConnection]) -> list[http.client.HTTPConnection]:
+    """Those whose answer has come."""
+    readable = select.select([client.sock for client in clients], [], [], 0)[0]
+    return [client for client in clients if client.sock in readable]
+
+
+def read(client: http.client.HTTPConnection) -> Answer:
+    response = client.getresponse()
+    return Answer(response.status, dict(response.getheaders()), response.read(), 0.0)
 
 
 @pytest.mark.parametrize("name", ["app:app_00", "nginx", "modelserver"])

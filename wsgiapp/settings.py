@@ -110,7 +110,10 @@ class Limits:
         50_000_000, "width x height of an image, read from its header: 150 MB once decoded", least=1
     )
     inflight: int = setting(
-        256, "predictions in flight a worker; one more is answered 503 at once instead of queueing", least=1
+        256,
+        "predictions in flight a worker; one more is answered 503 at once instead of queueing; Nginx already refuses "
+        "at five eighths of all workers' sum",
+        least=1,
     )
 
 

@@ -24,6 +24,8 @@ CORES = len(os.sched_getaffinity(0))
 START_SECONDS = 90.0
 # Nginx connects to the peers where the stack's own Nginx connects to the workers.
 UPSTREAM = re.compile(r'server "unix:[^"]*"')
+# ... and lets them have all that comes: how much the workers take says nothing of them.
+MAX_CONNS = re.compile(r" max_conns=\d+")
 BIN = Path(sys.executable).parent
 
 
@@ -238,7 +240,8 @@ class Peer:
     def _nginx_configuration(self, upstream: str) -> str:
         """The stack's own, with another port, another upstream, and no access log, which the peers do not write."""
         text = self._stack.nginx_configuration()
-        text = UPSTREAM.sub(f'server "{upstream}"', text).replace(str(self._stack.home), str(self._home))
+        text = MAX_CONNS.sub("", UPSTREAM.sub(f'server "{upstream}"', text))
+        text = text.replace(str(self._stack.home), str(self._home))
         text = text.replace(f"{self._stack.host}:{self._stack.port} ", f"{self.host}:{self.port} ")
         return re.sub(r"^\s*access_log .*;$", "    access_log off;", text, flags=re.MULTILINE)
 

@@ -1,0 +1,26 @@
+"""What the peers get of the stack's configuration."""
+
+from pathlib import Path
+
+from bench.systems import RECIPES, Peer, Stack
+from support import REPOSITORY
+from wsgiapp import settings
+from wsgiapp.render import find_nginx, render
+
+
+def test_a_peer_s_nginx_is_the_stack_s_without_its_limit(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "stack", tmp_path)
+    made = settings.load(
+        {
+            "WSGIAPP_CONF": str(REPOSITORY / "conf"),
+            "WSGIAPP_HOME": str(stack.home),
+            "WSGIAPP_HTTP_PORT": str(stack.port),
+        }
+    )
+    render(made)
+    if find_nginx(made):
+        text = Peer(RECIPES[0], tmp_path / "peer", stack)._nginx_configuration("127.0.0.1:1")
+        assert "max_conns=" in stack.nginx_configuration()
+        assert "max_conns=" not in text
+        assert text.count('server "127.0.0.1:1"') == stack.nginx_configuration().count("/run/app.sock")
+        assert str(stack.home) not in text
