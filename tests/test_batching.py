@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import gevent
 import pytest
 
-from wsgiapp.batching import MOST_PADDING, Batched, Batcher, BatchLimits
+from wsgiapp.batching import GATHERING, MOST_PADDING, Batched, Batcher, BatchLimits
 from wsgiapp.errors import DeadlineExceeded, InvalidArgument, RequestError, Unavailable
 
 FAR = 30.0
@@ -81,6 +81,34 @@ def test_those_that_come_while_all_slots_are_taken_share_the_next_call() -> None
     assert double.calls == [[0], [1, 2, 3, 4, 5]]
     assert all(each.value.queue_seconds > 0 for each in later)
     assert double.most_inflight == 1
+
+
+def test_those_that_were_just_answered_go_along_if_they_are_soon_back() -> None:
+    double = Doubling(seconds=0.4)
+    batcher = Batcher(double, BatchLimits())
+
+    def client(item: int) -> None:
+        for _ in range(2):
+            submit(batcher, item)
+            gevent.sleep(0.001)
+
+    first = [gevent.spawn(client, item) for item in range(4)]
+    gevent.sleep(0.1)
+    later = [gevent.spawn(client, item) for item in range(4, 8)]
+    gevent.joinall([*first, *later], raise_error=True)
+    assert [sorted(items) for items in double.calls] == [[0, 1, 2, 3], list(range(8)), [4, 5, 6, 7]]
+
+
+def test_those_that_do_not_come_back_are_waited_for_no_longer_than_a_part_of_their_call() -> None:
+    double = Doubling(seconds=0.4)
+    batcher = Batcher(double, BatchLimits())
+    gone = [gevent.spawn(submit, batcher, item) for item in range(4)]
+    gevent.sleep(0.1)
+    answer = submit(batcher, 4)
+    assert 0.4 - 0.1 + GATHERING * 0.4 - 0.1 < answer.queue_seconds < 3 * 0.4
+    gevent.joinall(gone, raise_error=True)
+    assert submit(batcher, 5).queue_seconds < 0.1, "the call before had one request, and so nobody is waited for"
+    assert double.calls == [[0, 1, 2, 3], [4], [5]]
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4])

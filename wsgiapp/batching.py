@@ -1,9 +1,9 @@
 """`Batcher`: greenlets that wait at the same moment share one call.
 
-There is no timer. When a slot is free, a batch leaves as soon as the event loop has nothing else to do: what clients
-have already sent is read first, and goes along. Requests that come while all slots are taken leave together when one is
-given back. So an idle service adds no wait, and a busy one fills its batches (measured, a BiLSTM on CPU: 1.02 ms a row
-alone, 0.039 ms in a batch of 64).
+When a slot is free, a batch leaves as soon as the event loop has nothing else to do: what clients have already sent is
+read first, and goes along. Requests that come while all slots are taken leave together when one is given back, and with
+them those of the clients that were just answered, if they are soon back. So an idle service adds no wait, and a busy
+one fills its batches (measured, a BiLSTM on CPU: 1.02 ms a row alone, 0.039 ms in a batch of 64).
 """
 
 import math
@@ -29,6 +29,10 @@ MOST_PADDING = 512
 
 # Under overload the loop always has something else to do: a free slot waits so long for that at most.
 PATIENCE_SECONDS = 0.01
+
+# After a call, those that it answered and those that waited for its end are expected for the next one; for that a free
+# slot waits at most this part of the time that the call took (measured, 32 connections: a third more rows a call).
+GATHERING = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Batcher(Generic[Item, Result]):
         self._departing = False
         self._when_idle = self._hub.loop.idle()
         self._late_at = math.inf
+        self._expected = 0  # requests for the next call
+        self._gathering = self._hub.loop.timer(0)
         self._queue: dict[_Waiting[Item], None] = {}  # in the order of arrival
         self._unanswered: set[_Waiting[Item]] = set()  # also those whose call is under way
         self._alarm: Any = None
@@ -125,6 +131,8 @@ class Batcher(Generic[Item, Result]):
         """Let a batch leave when the loop has nothing else to do, or, when it is full or late, at once."""
         if self._departing or not self._queue or self._inflight >= self._limits.inflight:
             return
+        if len(self._queue) < self._expected:
+            return
         now = time.monotonic()
         if not self._when_idle.active:
             self._when_idle.start(self._depart)
@@ -135,6 +143,7 @@ class Batcher(Generic[Item, Result]):
 
     def _depart(self) -> None:
         self._departing = False
+        self._expected = 0
         self._when_idle.stop()
         while self._queue and self._inflight < self._limits.inflight:
             batch = self._next_batch()
@@ -162,13 +171,27 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     def _serve(self, batch: list[_Waiting[Item]]) -> None:
+        started = time.monotonic()
         try:
             outcomes = self._outcomes(batch)
         finally:
             self._inflight -= 1
+            self._gather(len(batch) + len(self._queue), GATHERING * (time.monotonic() - started))
             self._depart_soon()
         for request, outcome in outcomes:
             self._hub.loop.run_callback(request.waiter.switch, outcome)
+
+    def _gather(self, expected: int, seconds: float) -> None:
+        """Have the next call wait so long for so many requests, or until it is full."""
+        self._gathering.close()
+        self._expected = min(expected, self._limits.size)
+        if self._expected > 1:
+            self._gathering = self._hub.loop.timer(seconds)
+            self._gathering.start(self._gathered)
+
+    def _gathered(self) -> None:
+        self._expected = 0
+        self._depart_soon()
 
     def _outcomes(self, batch: list[_Waiting[Item]]) -> list[tuple[_Waiting[Item], Any]]:
         """What comes of each request that is still waited for: its result, or the error that ends it.
