@@ -83,6 +83,7 @@ class Application:
             if response.status == 500:
                 log.exception("request %s failed", request.id)
         response.headers.append(("X-Request-ID", request.id))
+        request.note(status=response.status, bytes=len(response.body))
         return response(environ, start_response)
 
     def dispatch_request(self, request: Request) -> Response:
@@ -102,10 +103,7 @@ class Application:
 
 def create_app(settings: Settings, access_log: BinaryIO) -> Application:
     """Wire everything. The channel is made here, so call it in the process that serves, after any fork."""
-    backend = ModelServer(
-        settings.backend.address,
-        message_bytes=settings.backend.message_bytes,
-    )
+    backend = ModelServer(settings.backend.address, message_bytes=settings.backend.message_bytes)
     planes = Planes(DataPlane(settings, backend), ControlPlane(settings, backend))
     app = Application(settings, planes)
     if settings.log.access:
@@ -125,5 +123,5 @@ def __getattr__(name: str) -> Any:
 
 def _reason(exc: Exception) -> str:
     """What the log says of an error: the cause's words too, which the client was spared."""
-    details = getattr(exc.__cause__, "details", None)
-    return f"{exc} ({details()})" if callable(details) else str(exc)
+    details = getattr(exc.__cause__, "details", "")
+    return f"{exc} ({details})" if details else str(exc)

@@ -35,6 +35,10 @@ PATIENCE_SECONDS = 0.01
 GATHERING = 0.5
 
 
+WAITED = "the deadline passed while the request waited for its turn at the model server"
+UNANSWERED = "the model server did not answer before the deadline"
+
+
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
     """`size`: rows of a call. `inflight`: calls at the same time."""
@@ -233,9 +237,9 @@ class Batcher(Generic[Item, Result]):
         self._alarm_at = math.inf
         now = time.monotonic()
         for request in [request for request in self._unanswered if request.deadline <= now]:
+            error = DeadlineExceeded(WAITED if request in self._queue else UNANSWERED)
             self._queue.pop(request, None)
             self._unanswered.discard(request)
-            error = DeadlineExceeded("the model server did not answer before the deadline")
             self._hub.loop.run_callback(request.waiter.switch, _Failed(error))
         if self._unanswered:
             self._wake_at(min(request.deadline for request in self._unanswered))

@@ -13,36 +13,26 @@ WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 def log_access(wsgi_app: WSGIApplication, stream: BinaryIO) -> WSGIApplication:
     """Write one JSON line a request: who asked what, the answer's status and bytes, the milliseconds it took.
 
-    It goes straight to `stream`: by way of `logging` it took 100 us, a third of the application's own time.
+    Much of that the application has noted. The line goes straight to `stream`: by way of `logging` it took 100 us.
     """
 
     def with_access_log(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         started = time.perf_counter()
-        answered: dict[str, Any] = {}
-
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            answered["status"] = int(status[:3])
-            for name, value in headers:
-                if name == "Content-Length":
-                    answered["bytes"] = int(value)
-            return start_response(status, headers, exc_info)
-
-        body = wsgi_app(environ, start)
+        body = wsgi_app(environ, start_response)
         with suppress(OSError):  # whoever reads the log may have gone; that must not fail requests
-            stream.write(_line(environ, answered, time.perf_counter() - started))
+            stream.write(_line(environ, time.perf_counter() - started))
         return body
 
     return with_access_log
 
 
-def _line(environ: dict[str, Any], answered: dict[str, Any], seconds: float) -> bytes:
+def _line(environ: dict[str, Any], seconds: float) -> bytes:
     facts = {
         "time": round(time.time(), 3),
         "request_id": request_id(environ),
         "client": client_address(environ),
         "method": environ.get("REQUEST_METHOD", ""),
         "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
-        **answered,
         "ms": round(seconds * 1000, 3),
         **environ.get(LOG_KEY, {}),
     }

@@ -3,8 +3,7 @@
 It takes its listening socket from file descriptor 0, where supervisord puts it (`[fcgi-program]`), so that the socket
 outlives any worker; or it binds `--listen HOST:PORT` itself.
 
-gevent patches everything but threads: calls to the model server wait on native threads, which as greenlets would block
-the loop (see `backend`).
+gevent patches everything but threads: pictures are prepared on native ones (see `threads`).
 """
 
 import argparse
