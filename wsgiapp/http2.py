@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gevent.hub import Waiter, get_hub
 from hpack import Decoder
-from hpack.exceptions import HPACKError
+from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME = Struct(">HBBBL")  # a frame's head: length (two high bytes, one low), type, flags, stream
@@ -28,18 +28,26 @@ END_STREAM = ACK = 0x1
 END_HEADERS, PADDED, PRIORITY = 0x4, 0x8, 0x20
 TABLE_SIZE, ENABLE_PUSH, MOST_STREAMS, INITIAL_WINDOW, FRAME_SIZE = 1, 2, 3, 4, 5
 CANCEL = 0x8
+UNKNOWN = -1  # how many streams a server takes, until its settings have come
 
 LARGEST_WINDOW = LAST_STREAM = 2**31 - 1
 DEFAULT_WINDOW = 65_535
 DEFAULT_FRAME = 16_384
 LARGEST_FRAME = 2**20  # bytes of a frame from the server: a mask of a megapixel comes in four
-# Bytes of bodies that wait for the socket; more would only lie there.
+MOST_FRAME = 2**24 - 1  # that a server may allow
+# Bytes of bodies that wait for the socket; more would only lie there, also after their callers have given up.
 MOST_UNSENT = 256 * 1024
+# Of that, for each body that waits, however many there are.
+LEAST_SHARE = 1024
+# Of a header list, as RFC 9113 counts them (6.5.2); grpcio takes 16 kB. The model server's words are among them.
+MOST_HEADER_BYTES = 64 * 1024
 # As many as one sendmsg() takes.
 MOST_PIECES = 1024
 RECEIVE_BYTES = 256 * 1024
 # A server that has vanished without a word is given up after these milliseconds (Linux's TCP_USER_TIMEOUT).
 UNACKNOWLEDGED_MILLISECONDS = 20_000
+
+ENDING = "the server ends the connection"
 
 Fields = Mapping[str, str]
 
@@ -57,11 +65,11 @@ class Reset(Exception):
 
 
 class TooLong(Exception):
-    """The answer's body is longer than the connection takes."""
+    """The answer's body, or a header list of it, is longer than the connection takes."""
 
 
 class Answer(NamedTuple):
-    """`trailers` are the headers themselves where the answer has no body."""
+    """`trailers` are the headers themselves where there are none."""
 
     headers: Fields
     body: bytes
@@ -99,17 +107,18 @@ def encode_fields(fields: Mapping[str, str]) -> bytes:
 def decode_fields(block: bytes) -> Fields:
     """The fields of a header block that uses no dynamic table; a server's blocks repeat themselves.
 
-    Raises `HPACKError`.
+    Raises `HPACKError`, and `OversizedHeaderListError` among them.
     """
-    decoder = Decoder()
+    decoder = Decoder(MOST_HEADER_BYTES)
     decoder.header_table_size = decoder.max_allowed_table_size = 0
-    return {str(name): str(value) for name, value in decoder.decode(block)}
+    fields = decoder.decode(block, raw=True)  # a value is bytes, and need not be text
+    return {str(name, "utf-8", "replace"): str(value, "utf-8", "replace") for name, value in fields}
 
 
 class Connection:
     """Requests over a connected socket, of one thread's event loop. A server's settings, pings and windows are obeyed.
 
-    An answer's body may have `most_bytes`.
+    An answer's body may have `most_bytes`. Requests wait for the server's settings, and for room within its limits.
     """
 
     def __init__(self, connected: socket.socket, most_bytes: int) -> None:
@@ -129,9 +138,9 @@ class Connection:
         self._inbox = bytearray()
         self._header_block: tuple[int, int, bytes] | None = None  # the stream, flags and start of one that goes on
         self._streams: dict[int, _Stream] = {}
-        self._unopened: deque[_Stream] = deque()  # beyond what the server takes at a time
+        self._unopened: deque[_Stream] = deque()  # beyond what the server, or the socket, takes at a time
         self._next_stream = 1
-        self._most_streams = LARGEST_WINDOW
+        self._most_streams = UNKNOWN
         self._window = self._first_window = DEFAULT_WINDOW
         self._frame_size = DEFAULT_FRAME
         self._unreported = 0  # bytes received since the server's window was last opened
@@ -140,6 +149,7 @@ class Connection:
         self._put(SETTINGS, 0, 0, b"".join(SETTING.pack(*setting) for setting in settings.items()))
         self._put(WINDOW_UPDATE, 0, 0, NUMBER.pack(LARGEST_WINDOW - DEFAULT_WINDOW))
         self._readable.start(self._read)
+        self._send()
 
     @property
     def takes_requests(self) -> bool:
@@ -152,13 +162,14 @@ class Connection:
         `deadline` is a point of `time.monotonic()`. Raises `TimeoutError` when it passes, `Lost`, `Reset` or `TooLong`.
         """
         if not self.takes_requests:
-            raise Lost(self._end_reason or "the server ends the connection")
+            raise Lost(self._end_reason or ENDING)
         stream = _Stream(fields, pieces)
         alarm = self._loop.timer(max(0.0, deadline - time.monotonic()))
         try:
+            # The loop's own clock stood still while it was busy, and the alarm would go off early.
+            alarm.start(stream.waiter.switch, TimeoutError(), update=True)
             self._unopened.append(stream)
             self._send()
-            alarm.start(stream.waiter.switch, TimeoutError())
             outcome = stream.waiter.get()
         finally:
             alarm.close()
@@ -192,7 +203,7 @@ class Connection:
         """Its caller waits no more."""
         if not self._end_reason:
             if stream.number in self._streams:
-                self._put(RST_STREAM, 0, stream.number, NUMBER.pack(CANCEL))
+                self._cancel(stream)
             self._drop(stream)
             self._send()
 
@@ -200,7 +211,7 @@ class Connection:
         if self._streams.pop(stream.number, None) is None and stream in self._unopened:
             self._unopened.remove(stream)
         if self._going_away and not self._streams:
-            self.close("the server ended the connection")
+            self.close(ENDING)
 
     # What is sent.
 
@@ -210,14 +221,24 @@ class Connection:
         if size:
             self._outbox.append(payload)
 
+    def _cancel(self, stream: _Stream) -> None:
+        self._put(RST_STREAM, 0, stream.number, NUMBER.pack(CANCEL))
+
     def _send(self) -> None:
         """Send what may be sent now; the loop goes on with what the socket does not take."""
-        while self._unopened and len(self._streams) < self._most_streams and self.takes_requests:
-            self._open(self._unopened.popleft())
-        while self._outbox or self._put_bodies():
+        while not self._end_reason and (self._outbox or self._fill()):
             try:
                 sent = self._socket.sendmsg(list(islice(self._outbox, MOST_PIECES)))
             except BlockingIOError:
+                if not self._writable.active:
+                    self._writable.start(self._send)
+                return
+            except (
+                BrokenPipeError,
+                ConnectionResetError,
+            ):  # what the server said before can still be read, and its end
+                self._going_away = True
+                self._outbox.clear()
                 break
             except OSError as exc:
                 self.close(exc.strerror or str(exc))
@@ -229,10 +250,18 @@ class Connection:
                     break
                 self._outbox.popleft()
                 sent -= size
-        if self._outbox and not self._writable.active:
-            self._writable.start(self._send)
-        elif not self._outbox and self._writable.active:
+        if self._writable.active:
             self._writable.stop()
+
+    def _fill(self) -> bool:
+        """Whether there was something to put into the empty outbox: new streams, and more of the bodies."""
+        while self._unopened and len(self._streams) < self._most_streams and self.takes_requests:
+            self._open(self._unopened.popleft())
+        if self._window > 0 and (unsent := [stream for stream in self._streams.values() if stream.pieces]):
+            share = max(LEAST_SHARE, min(self._window, MOST_UNSENT) // len(unsent))
+            for stream in unsent:
+                self._put_body(stream, share)
+        return bool(self._outbox)
 
     def _open(self, stream: _Stream) -> None:
         stream.number = self._next_stream
@@ -243,18 +272,10 @@ class Connection:
             self._going_away = True
         flags = END_HEADERS if stream.pieces else END_HEADERS | END_STREAM
         self._put(HEADERS, flags, stream.number, stream.fields)
-        self._put_body(stream)
 
-    def _put_bodies(self) -> bool:
-        """Whether there was something of the streams' bodies to put into the outbox."""
-        for stream in self._streams.values():
-            if stream.pieces:
-                self._put_body(stream)
-        return bool(self._outbox)
-
-    def _put_body(self, stream: _Stream) -> None:
-        """As much as the windows let through, and the socket will soon take."""
-        room = min(self._window, stream.window, MOST_UNSENT)
+    def _put_body(self, stream: _Stream, share: int) -> None:
+        """A share of it, as far as the windows let it through."""
+        room = min(self._window, stream.window, share)
         while stream.pieces and room > 0:
             piece = stream.pieces[0][: min(room, self._frame_size)]
             rest = stream.pieces[0][len(piece) :]
@@ -283,15 +304,19 @@ class Connection:
             self.close(exc.strerror or str(exc))
         except (_ProtocolError, HPACKError) as exc:
             self.close(f"the server does not speak HTTP/2 rightly: {exc}")
+        except BaseException:  # the loop would not call again, and nobody would be told
+            self.close("the client failed at the server's words")
+            raise
         else:
-            if not self._end_reason:
-                self._send()
+            self._send()
 
     def _take_frames(self) -> None:
         at = 0
         while len(self._inbox) - at >= FRAME.size and not self._end_reason:
             high, low, kind, flags, stream = FRAME.unpack_from(self._inbox, at)
             size = high << 8 | low
+            if self._most_streams == UNKNOWN and kind != SETTINGS:
+                raise _ProtocolError("it does not begin with its settings")
             if size > LARGEST_FRAME:
                 raise _ProtocolError("a frame is too large")
             end = at + FRAME.size + size
@@ -317,7 +342,7 @@ class Connection:
         stream.body.append(payload)
         stream.size += len(payload)
         if stream.size > self._most_bytes:
-            self._put(RST_STREAM, 0, number, NUMBER.pack(CANCEL))
+            self._cancel(stream)
             self._finish(stream, TooLong(f"more than {self._most_bytes} bytes"))
         elif flags & END_STREAM:
             self._complete(stream)
@@ -339,9 +364,16 @@ class Connection:
         if not flags & END_HEADERS:
             self._header_block = (number, flags, block)
             return
-        fields = decode_fields(block)
         stream = self._streams.get(number)
-        if stream is None or fields.get(":status", "").startswith("1"):  # one that was given up; an interim answer
+        if stream is None:  # one that was given up
+            return
+        try:
+            fields = decode_fields(block)
+        except OversizedHeaderListError:  # no table was changed by it, so that other streams can go on
+            self._cancel(stream)
+            self._finish(stream, TooLong(f"more than {MOST_HEADER_BYTES} bytes of headers"))
+            return
+        if fields.get(":status", "").startswith("1"):  # an interim answer
             return
         if stream.headers is None:
             stream.headers = fields
@@ -353,7 +385,7 @@ class Connection:
         if stream.headers is None or stream.trailers is None:
             raise _ProtocolError("an answer without headers")
         if stream.pieces:  # it was answered before it was sent
-            self._put(RST_STREAM, 0, stream.number, NUMBER.pack(CANCEL))
+            self._cancel(stream)
         self._finish(stream, Answer(stream.headers, b"".join(stream.body), stream.trailers))
 
     def _take_reset(self, flags: int, number: int, payload: bytes) -> None:
@@ -365,15 +397,19 @@ class Connection:
             return
         if len(payload) % SETTING.size:
             raise _ProtocolError("settings of a wrong size")
+        if self._most_streams == UNKNOWN:
+            self._most_streams = LAST_STREAM
         for key, value in SETTING.iter_unpack(payload):
             if key == MOST_STREAMS:
                 self._most_streams = value
             elif key == FRAME_SIZE:
-                self._frame_size = max(DEFAULT_FRAME, value)
+                if not DEFAULT_FRAME <= value <= MOST_FRAME:
+                    raise _ProtocolError(f"frames of {value} bytes")
+                self._frame_size = value
             elif key == INITIAL_WINDOW:
                 for stream in self._streams.values():
-                    stream.window += value - self._first_window
-                self._first_window = value
+                    stream.window = _window(stream.window + value - self._first_window)
+                self._first_window = _window(value)
         self._put(SETTINGS, ACK, 0, b"")
 
     def _take_ping(self, flags: int, number: int, payload: bytes) -> None:
@@ -384,20 +420,24 @@ class Connection:
         """No new streams; those after the last one that the server looks after may be sent again elsewhere."""
         if len(payload) < GOING.size:
             raise _ProtocolError("a GOAWAY of a wrong size")
-        last = GOING.unpack_from(payload)[0] & LAST_STREAM
+        last, code = GOING.unpack_from(payload)
+        text = payload[GOING.size :].decode("utf-8", "replace")
+        reason = f"the server ends the connection with code {code}: {text}" if code else ENDING
         self._going_away = True
-        left = [stream for stream in self._streams.values() if stream.number > last]
+        left = [stream for stream in self._streams.values() if stream.number > last & LAST_STREAM]
         for stream in [*left, *self._unopened]:
-            self._finish(stream, Lost("the server ends the connection"))
+            self._finish(stream, Lost(reason))
         if not self._streams:
-            self.close("the server ended the connection")
+            self.close(reason)
 
     def _take_window(self, flags: int, number: int, payload: bytes) -> None:
         more = _number(payload) & LARGEST_WINDOW
+        if not more:
+            raise _ProtocolError("a window is opened by nothing")
         if not number:
-            self._window += more
+            self._window = _window(self._window + more)
         elif stream := self._streams.get(number):
-            stream.window += more
+            stream.window = _window(stream.window + more)
 
     def _take_promise(self, flags: int, number: int, payload: bytes) -> None:
         raise _ProtocolError("a push, which was declined")
@@ -433,6 +473,12 @@ def _number(payload: bytes) -> int:
     if len(payload) != NUMBER.size:
         raise _ProtocolError("a frame of a wrong size")
     return int(NUMBER.unpack(payload)[0])
+
+
+def _window(size: int) -> int:
+    if size > LARGEST_WINDOW:
+        raise _ProtocolError("a window is opened too far")
+    return size
 
 
 def _without_padding(flags: int, payload: bytes) -> bytes:
