@@ -18,6 +18,7 @@ from support import give_lexicon, image_file, multipart, photograph
 from wsgiapp import settings
 from wsgiapp.app import Application, create_app
 from wsgiapp.backend import Target
+from wsgiapp.channel import CallError, Code
 from wsgiapp.controlplane import ControlPlane
 from wsgiapp.dataplane import DataPlane
 from wsgiapp.errors import DeadlineExceeded, InternalError, RequestError, Unavailable
@@ -363,6 +364,16 @@ def test_where_the_time_went(site: Site, path: str, arguments: dict[str, Any], r
     assert line["rows"] == rows
     spent = sum(float(each) for each in re.findall(r"dur=([\d.]+)", timing[0]))
     assert spent <= line["ms"] + 0.05, "the parts are no more than the whole"
+
+
+def test_the_log_has_the_words_that_a_client_is_spared(site: Site) -> None:
+    log = io.BytesIO()
+    site.backend.error = Unavailable("the model server cannot be reached now")
+    site.backend.error.__cause__ = CallError(Code.UNAVAILABLE, "127.0.0.1:8500: Connection refused")
+    answer = Client(log_access(site.app, log)).post("/predict", json={"line": "好"})
+    assert answer.status_code == 503 and "refused" not in answer.text
+    error = json.loads(log.getvalue())["error"]
+    assert error == "the model server cannot be reached now (127.0.0.1:8500: Connection refused)"
 
 
 def test_requests_at_the_same_moment_share_a_call(tmp_path: Path) -> None:
