@@ -10,23 +10,22 @@ import socket
 import time
 from collections.abc import Mapping
 from enum import IntEnum
-from threading import local
 from urllib.parse import unquote
 
-from gevent import Timeout
+import gevent
 from gevent import socket as gevent_socket
-from gevent.lock import Semaphore
 from gevent.monkey import get_original
 
 from wsgiapp import __version__
 from wsgiapp.http2 import Connection, Lost, Reset, TooLong, encode_fields
 
-# After an attempt to connect that failed, the next one; calls in between fail at once.
+# Between an attempt to connect and the next one. Calls in between fail at once where it failed, or did not last.
 RECONNECT_PAUSE_SECONDS = 0.1
-# For an attempt. A server that takes the connection and then hangs is told from one that is not there.
+# For an attempt, however long its callers have.
 CONNECT_SECONDS = 20.0
 LONGEST_TIMEOUT_MILLISECONDS = 99_999_999
 UNIX = "unix:"
+NO_ANSWER = "no answer before the deadline"
 
 
 class Code(IntEnum):
@@ -51,6 +50,7 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
+OF_STATUS: Mapping[str, Code] = {str(code.value): code for code in Code}
 # What HTTP itself says, where a proxy or another kind of server answers (gRPC's "HTTP to gRPC Status Code Mapping").
 OF_HTTP: Mapping[str, Code] = {
     "400": Code.INTERNAL,
@@ -90,7 +90,8 @@ class Channel:
         self._address = address
         self._message_bytes = message_bytes
         self._closed = False
-        self._local = local()
+        # Of native threads, each of which has a loop, also where gevent has made greenlets of the others.
+        self._local = get_original("threading", "local")()
         self._fields: dict[str, bytes] = {}  # of each method, as they are sent
 
     def call(self, method: str, message: bytes, deadline: float) -> bytes:
@@ -104,15 +105,17 @@ class Channel:
         try:
             link = self._link()
             connection = link.connection(deadline)
-            remaining = math.ceil(1000 * (deadline - time.monotonic()))
-            timeout = encode_fields({"grpc-timeout": f"{min(max(remaining, 1), LONGEST_TIMEOUT_MILLISECONDS)}m"})
+            remaining = min(1000 * (deadline - time.monotonic()), LONGEST_TIMEOUT_MILLISECONDS)
+            timeout = encode_fields({"grpc-timeout": f"{max(math.ceil(remaining), 1)}m"})
             prefix = b"\0" + len(message).to_bytes(4, "big")
             answer = connection.request(self._head(method) + timeout, (prefix, message), deadline)
         except TimeoutError:
-            raise CallError(Code.DEADLINE_EXCEEDED, "no answer before the deadline") from None
+            raise CallError(Code.DEADLINE_EXCEEDED, NO_ANSWER) from None
         except Lost as exc:
             raise CallError(Code.CANCELLED if self._closed else Code.UNAVAILABLE, str(exc)) from exc
         except Reset as exc:
+            if time.monotonic() >= deadline:  # the server's clock was quicker
+                raise CallError(Code.DEADLINE_EXCEEDED, NO_ANSWER) from exc
             raise CallError(OF_RESET.get(exc.code, Code.INTERNAL), str(exc)) from exc
         except TooLong as exc:
             raise CallError(Code.RESOURCE_EXHAUSTED, f"the answer has {exc}") from exc
@@ -122,7 +125,11 @@ class Channel:
         return _message(answer.body)
 
     def close(self) -> None:
-        """Close the connection of the thread's greenlets; calls under way end as `CANCELLED`, and so do later ones."""
+        """Close the connection of the thread's greenlets; calls under way end as `CANCELLED`, and so do later ones.
+
+        Other threads' calls go on to their end, and their connections end with the threads: only a connection's own
+        thread may touch it.
+        """
         self._closed = True
         link = getattr(self._local, "link", None)
         if link is not None:
@@ -161,50 +168,46 @@ class _Link:
         self._address = address
         self._message_bytes = message_bytes
         self._connection: Connection | None = None
-        self._connecting = Semaphore()
+        self._attempt: gevent.Greenlet | None = None  # to connect; it outlives a caller that gives up
         self._not_before = 0.0
         self._failure = ""
 
     def connection(self, deadline: float) -> Connection:
         """The connection, made where there is none. Raises `Lost` where it cannot be, and `TimeoutError`."""
-        if self._connection is not None and self._connection.takes_requests:
-            return self._connection
-        if not self._connecting.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise TimeoutError
-        try:
-            if self._connection is None or not self._connection.takes_requests:
-                if time.monotonic() < self._not_before:
-                    raise Lost(self._failure)
-                self._connection = self._connect(deadline)
-            return self._connection
-        finally:
-            self._connecting.release()
+        if self._connection is None or not self._connection.takes_requests:
+            if self._attempt is None and time.monotonic() >= self._not_before:
+                self._attempt = gevent.spawn(self._connect)
+            if self._attempt is not None:
+                self._attempt.join(max(0.0, deadline - time.monotonic()))
+            if self._attempt is not None:
+                raise TimeoutError
+            if self._connection is None:
+                raise Lost(self._failure)
+        return self._connection
 
     def close(self) -> None:
+        if self._attempt is not None:
+            self._attempt.kill(block=False)
+            self._attempt, self._failure = None, "the connection was closed"
         if self._connection is not None:
             self._connection.close()
 
     __del__ = close  # with its thread
 
-    def _connect(self, deadline: float) -> Connection:
-        started = time.monotonic()
-        timeout = min(CONNECT_SECONDS, deadline - started)
-        if timeout <= 0:
-            raise TimeoutError
+    def _connect(self) -> None:
+        self._connection = None
         try:
-            connected = _connected(self._address, timeout)
-        except OSError as exc:
-            if isinstance(exc, TimeoutError) and timeout < CONNECT_SECONDS:
-                raise TimeoutError from None
-            self._failure = f"{self._address}: {exc.strerror or exc}"
+            self._connection = Connection(_connected(self._address), self._message_bytes + 5)
+        except (OSError, ValueError, OverflowError) as exc:  # the latter two: no name of a host, no number of a port
+            self._failure = f"{self._address}: {getattr(exc, 'strerror', None) or exc}"
+        finally:
             self._not_before = time.monotonic() + RECONNECT_PAUSE_SECONDS
-            raise Lost(self._failure) from exc
-        return Connection(connected, self._message_bytes + 5)
+            self._attempt = None
 
 
-def _connected(address: str, timeout: float) -> socket.socket:
-    """A socket; the loop turns meanwhile. Raises `OSError`."""
-    with Timeout(timeout, TimeoutError(f"no connection within {timeout:.1f} s")):
+def _connected(address: str) -> socket.socket:
+    """A socket; the loop turns meanwhile. Raises `OSError`, or `ValueError` or `OverflowError` for a wrong address."""
+    with gevent.Timeout(CONNECT_SECONDS, False):
         if address.startswith(UNIX):
             made = gevent_socket.socket(socket.AF_UNIX)
             try:
@@ -215,12 +218,13 @@ def _connected(address: str, timeout: float) -> socket.socket:
         else:
             host, _, port = address.rpartition(":")
             made = gevent_socket.create_connection((host.strip("[]"), int(port)))
-    return get_original("socket", "socket")(fileno=made.detach())
+        return get_original("socket", "socket")(fileno=made.detach())
+    raise TimeoutError(f"no connection within {CONNECT_SECONDS:.0f} s")
 
 
 def _error(status: str, text: str, http_status: str) -> CallError:
-    if status.isdigit() and int(status) in Code._value2member_map_:
-        return CallError(Code(int(status)), unquote(text))
+    if status in OF_STATUS:
+        return CallError(OF_STATUS[status], unquote(text))
     if status or http_status == "200":
         return CallError(Code.UNKNOWN, f"the server ended the call with the status {status!r}")
     code = OF_HTTP.get(http_status, Code.UNKNOWN)
