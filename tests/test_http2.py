@@ -33,6 +33,7 @@ from wsgiapp.http2 import (
     PREFACE,
     PRIORITY,
     PUSH_PROMISE,
+    REFUSED,
     RST_STREAM,
     SETTINGS,
     TABLE_SIZE,
@@ -368,9 +369,33 @@ def test_an_answer_before_the_request_was_sent(make_peer: Callable[..., Peer]) -
 def test_a_reset_concerns_its_stream_alone(peer: Peer) -> None:
     callers = [peer.ask(), peer.ask()]
     (first, _), (second, _) = peer.hear_request(), peer.hear_request()
-    peer.say(frame(RST_STREAM, 0, first, number(7)) + frame(RST_STREAM, 0, 99, number(7)) + answer(second))
-    assert isinstance(reset := outcome(callers[0]), Reset) and reset.code == 7
-    assert callers[1].get(timeout=LIMIT).body == b""
+    peer.say(frame(RST_STREAM, 0, first, number(2)) + frame(RST_STREAM, 0, 99, number(2)) + answer(second))
+    assert isinstance(reset := outcome(callers[0]), Reset) and reset.code == 2
+    assert outcome(callers[1]).body == b""
+
+
+def test_a_stream_that_is_refused_is_opened_again_after_a_pause(peer: Peer) -> None:
+    caller, impatient = peer.ask(b"question"), peer.ask(b"impatient", 0.05)
+    assert peer.hear_request() == (1, b"question")
+    started = time.monotonic()
+    peer.say(frame(RST_STREAM, 0, 1, number(REFUSED)) + frame(RST_STREAM, 0, 3, number(REFUSED)))
+    while peer.hear_request()[1] == b"impatient":
+        pass
+    assert time.monotonic() - started >= http2.REFUSED_PAUSE_SECONDS
+    assert isinstance(outcome(impatient), TimeoutError)
+    peer.say(answer(5) + answer(7))
+    assert isinstance(outcome(caller), Answer)
+    assert not peer.connection._streams and not peer.connection._unopened
+
+
+def test_a_stream_that_is_refused_by_a_server_that_goes(peer: Peer) -> None:
+    callers = [peer.ask(), peer.ask()]
+    assert [peer.hear_request()[0] for _ in callers] == [1, 3]
+    peer.say(frame(RST_STREAM, 0, 1, number(REFUSED)) + frame(GOAWAY, 0, 0, number(3) + number(0)))
+    peer.say(frame(RST_STREAM, 0, 3, number(REFUSED)))
+    assert isinstance(outcome(callers[0]), Lost)
+    assert isinstance(reset := outcome(callers[1]), Reset) and reset.code == REFUSED
+    assert peer.is_left()
 
 
 # What no server may say, and the end.

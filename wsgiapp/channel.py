@@ -198,7 +198,7 @@ class _Link:
         self._connection = None
         try:
             self._connection = Connection(_connected(self._address), self._message_bytes + 5)
-        except (OSError, ValueError, OverflowError) as exc:  # the latter two: no name of a host, no number of a port
+        except (OSError, ValueError) as exc:  # the latter for what cannot be a host's name
             self._failure = f"{self._address}: {getattr(exc, 'strerror', None) or exc}"
         finally:
             self._not_before = time.monotonic() + RECONNECT_PAUSE_SECONDS
@@ -206,7 +206,7 @@ class _Link:
 
 
 def _connected(address: str) -> socket.socket:
-    """A socket; the loop turns meanwhile. Raises `OSError`, or `ValueError` or `OverflowError` for a wrong address."""
+    """A socket; the loop turns meanwhile. Raises `OSError`, or `ValueError` for what is no address."""
     with gevent.Timeout(CONNECT_SECONDS, False):
         if address.startswith(UNIX):
             made = gevent_socket.socket(socket.AF_UNIX)

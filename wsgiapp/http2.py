@@ -27,7 +27,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, 
 END_STREAM = ACK = 0x1
 END_HEADERS, PADDED, PRIORITY = 0x4, 0x8, 0x20
 TABLE_SIZE, ENABLE_PUSH, MOST_STREAMS, INITIAL_WINDOW, FRAME_SIZE = 1, 2, 3, 4, 5
-CANCEL = 0x8
+REFUSED, CANCEL = 0x7, 0x8
 UNKNOWN = -1  # how many streams a server takes, until its settings have come
 
 LARGEST_WINDOW = LAST_STREAM = 2**31 - 1
@@ -44,6 +44,9 @@ MOST_HEADER_BYTES = 64 * 1024
 # As many as one sendmsg() takes.
 MOST_PIECES = 1024
 RECEIVE_BYTES = 256 * 1024
+# Until a stream that the server refused is opened again. It did not look at the request, so that this harms nothing
+# (RFC 9113, 8.7); grpcio's servers refuse streams within their limit while they clear away others that have ended.
+REFUSED_PAUSE_SECONDS = 0.01
 # A server that has vanished without a word is given up after these milliseconds (Linux's TCP_USER_TIMEOUT).
 UNACKNOWLEDGED_MILLISECONDS = 20_000
 
@@ -83,12 +86,25 @@ class _ProtocolError(Exception):
 class _Stream:
     """One request, from `request` to its answer."""
 
-    __slots__ = ("answered", "body", "fields", "headers", "number", "pieces", "size", "trailers", "waiter", "window")
+    __slots__ = (
+        "answered",
+        "body",
+        "fields",
+        "headers",
+        "number",
+        "pieces",
+        "request",
+        "size",
+        "trailers",
+        "waiter",
+        "window",
+    )
 
-    def __init__(self, fields: bytes, pieces: Sequence[bytes]) -> None:
+    def __init__(self, fields: bytes, request: Sequence[bytes]) -> None:
         self.number = 0
         self.fields = fields
-        self.pieces = deque(memoryview(piece) for piece in pieces if piece)  # not sent yet
+        self.request = request
+        self.pieces: deque[memoryview] = deque()  # of it, not sent yet
         self.window = 0
         self.headers: Fields | None = None
         self.trailers: Fields | None = None
@@ -139,6 +155,7 @@ class Connection:
         self._header_block: tuple[int, int, bytes] | None = None  # the stream, flags and start of one that goes on
         self._streams: dict[int, _Stream] = {}
         self._unopened: deque[_Stream] = deque()  # beyond what the server, or the socket, takes at a time
+        self._refused = self._loop.timer(REFUSED_PAUSE_SECONDS)
         self._next_stream = 1
         self._most_streams = UNKNOWN
         self._window = self._first_window = DEFAULT_WINDOW
@@ -184,7 +201,7 @@ class Connection:
         if self._end_reason:
             return
         self._end_reason = reason
-        for watcher in (self._readable, self._writable):
+        for watcher in (self._readable, self._writable, self._refused):
             watcher.stop()
             watcher.close()
         self._socket.close()
@@ -256,6 +273,8 @@ class Connection:
     def _fill(self) -> bool:
         """Whether there was something to put into the empty outbox: new streams, and more of the bodies."""
         while self._unopened and len(self._streams) < self._most_streams and self.takes_requests:
+            if self._refused.active:
+                break
             self._open(self._unopened.popleft())
         if self._window > 0 and (unsent := [stream for stream in self._streams.values() if stream.pieces]):
             share = max(LEAST_SHARE, min(self._window, MOST_UNSENT) // len(unsent))
@@ -265,6 +284,7 @@ class Connection:
 
     def _open(self, stream: _Stream) -> None:
         stream.number = self._next_stream
+        stream.pieces.extend(memoryview(piece) for piece in stream.request if piece)
         stream.window = self._first_window
         self._streams[stream.number] = stream
         self._next_stream += 2
@@ -389,8 +409,18 @@ class Connection:
         self._finish(stream, Answer(stream.headers, b"".join(stream.body), stream.trailers))
 
     def _take_reset(self, flags: int, number: int, payload: bytes) -> None:
-        if stream := self._streams.get(number):
-            self._finish(stream, Reset(_number(payload)))
+        code = _number(payload)
+        stream = self._streams.get(number)
+        if stream is None:
+            return
+        if code == REFUSED and self.takes_requests:
+            del self._streams[number]
+            stream.number = 0
+            stream.pieces.clear()
+            self._unopened.appendleft(stream)
+            self._refused.start(self._send, update=True)
+        else:
+            self._finish(stream, Reset(code))
 
     def _take_settings(self, flags: int, number: int, payload: bytes) -> None:
         if flags & ACK:
