@@ -492,8 +492,9 @@ def test_a_server_that_takes_one_call_at_a_time() -> None:
         assert echo(channel) == ANYBODY
 
 
-def test_connections_of_a_limited_age_cost_no_call() -> None:
-    options = {"grpc.max_connection_age_ms": 300, "grpc.max_connection_age_grace_ms": 5000}
+@pytest.mark.parametrize("more", [{}, {"grpc.max_concurrent_streams": 2}], ids=["any calls", "two calls at a time"])
+def test_connections_of_a_limited_age_cost_no_call(more: Mapping[str, int]) -> None:
+    options = {"grpc.max_connection_age_ms": 300, "grpc.max_connection_age_grace_ms": 5000, **more}
     with RawServer(options=options) as server, channel_to(server.address) as channel:
         peers: Counter[str] = Counter()
 

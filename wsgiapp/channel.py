@@ -17,7 +17,7 @@ from gevent import socket as gevent_socket
 from gevent.monkey import get_original
 
 from wsgiapp import __version__
-from wsgiapp.http2 import Connection, Lost, Reset, TooLong, encode_fields
+from wsgiapp.http2 import Answer, Connection, Lost, Reset, TooLong, Unserved, encode_fields
 
 # Between an attempt to connect and the next one. Calls in between fail at once where it failed, or did not last.
 RECONNECT_PAUSE_SECONDS = 0.1
@@ -62,9 +62,9 @@ OF_HTTP: Mapping[str, Code] = {
     "503": Code.UNAVAILABLE,
     "504": Code.UNAVAILABLE,
 }
-# HTTP/2's error codes that are not INTERNAL ("HTTP2 Transport Mapping" in gRPC's documentation).
+# HTTP/2's error codes that are not INTERNAL ("HTTP2 Transport Mapping" in gRPC's documentation). A stream that was
+# refused is tried again.
 OF_RESET: Mapping[int, Code] = {
-    0x7: Code.UNAVAILABLE,
     0x8: Code.CANCELLED,
     0xB: Code.RESOURCE_EXHAUSTED,
     0xC: Code.PERMISSION_DENIED,
@@ -103,12 +103,7 @@ class Channel:
             text = f"the request has {len(message)} bytes, more than the limit of {self._message_bytes}"
             raise CallError(Code.RESOURCE_EXHAUSTED, text)
         try:
-            link = self._link()
-            connection = link.connection(deadline)
-            remaining = min(1000 * (deadline - time.monotonic()), LONGEST_TIMEOUT_MILLISECONDS)
-            timeout = encode_fields({"grpc-timeout": f"{max(math.ceil(remaining), 1)}m"})
-            prefix = b"\0" + len(message).to_bytes(4, "big")
-            answer = connection.request(self._head(method) + timeout, (prefix, message), deadline)
+            answer = self._answer(method, message, deadline)
         except TimeoutError:
             raise CallError(Code.DEADLINE_EXCEEDED, NO_ANSWER) from None
         except Lost as exc:
@@ -123,6 +118,17 @@ class Channel:
         if status != "0":
             raise _error(status, answer.trailers.get("grpc-message", ""), answer.headers.get(":status", ""))
         return _message(answer.body)
+
+    def _answer(self, method: str, message: bytes, deadline: float) -> Answer:
+        while True:
+            connection = self._link().connection(deadline)
+            remaining = min(1000 * (deadline - time.monotonic()), LONGEST_TIMEOUT_MILLISECONDS)
+            timeout = encode_fields({"grpc-timeout": f"{max(math.ceil(remaining), 1)}m"})
+            prefix = b"\0" + len(message).to_bytes(4, "big")
+            try:
+                return connection.request(self._head(method) + timeout, (prefix, message), deadline)
+            except Unserved:
+                continue
 
     def close(self) -> None:
         """Close the connection of the thread's greenlets; calls under way end as `CANCELLED`, and so do later ones.

@@ -59,6 +59,10 @@ class Lost(Exception):
     """The connection ended under a request, or there is none."""
 
 
+class Unserved(Lost):
+    """The server ends the connection and has not looked at the request, which may be sent over another one."""
+
+
 class Reset(Exception):
     """The server ended the stream with an HTTP/2 error code."""
 
@@ -420,7 +424,7 @@ class Connection:
             self._unopened.appendleft(stream)
             self._refused.start(self._send, update=True)
         else:
-            self._finish(stream, Reset(code))
+            self._finish(stream, Unserved(ENDING) if code == REFUSED else Reset(code))
 
     def _take_settings(self, flags: int, number: int, payload: bytes) -> None:
         if flags & ACK:
@@ -447,7 +451,7 @@ class Connection:
             self._put(PING, ACK, 0, payload)
 
     def _take_going(self, flags: int, number: int, payload: bytes) -> None:
-        """No new streams; those after the last one that the server looks after may be sent again elsewhere."""
+        """No new streams; the server looks after those up to the last one that it names."""
         if len(payload) < GOING.size:
             raise _ProtocolError("a GOAWAY of a wrong size")
         last, code = GOING.unpack_from(payload)
@@ -455,8 +459,8 @@ class Connection:
         reason = f"the server ends the connection with code {code}: {text}" if code else ENDING
         self._going_away = True
         left = [stream for stream in self._streams.values() if stream.number > last & LAST_STREAM]
-        for stream in [*left, *self._unopened]:
-            self._finish(stream, Lost(reason))
+        for stream in [*self._unopened, *left]:
+            self._finish(stream, Unserved(reason))
         if not self._streams:
             self.close(reason)
 
