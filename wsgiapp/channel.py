@@ -120,6 +120,7 @@ class Channel:
         return _message(answer.body)
 
     def _answer(self, method: str, message: bytes, deadline: float) -> Answer:
+        """The first connection that serves the call answers; between two of them lies `RECONNECT_PAUSE_SECONDS`."""
         while True:
             connection = self._link().connection(deadline)
             remaining = min(1000 * (deadline - time.monotonic()), LONGEST_TIMEOUT_MILLISECONDS)
