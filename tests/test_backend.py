@@ -1,5 +1,6 @@
 """The client against a real model server, one that is not there, and one that hangs."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -173,11 +174,17 @@ def test_a_model_server_that_comes_back_is_used_again(tiny_versions: dict[int, P
         except Unavailable:
             return False
 
+    def ended(server: Process) -> bool:
+        gevent.sleep(0.01)  # as in a worker, the loop turns
+        return server.returncode is not None
+
     for client in connected(f"127.0.0.1:{port}"):  # noqa: B007
         for life in range(2):
             with Process(command, tmp_path / f"log{life}", KERAS_HOME=str(tmp_path)) as server:
                 server.wait_until(lambda: "serving gRPC" in server.output)
                 poll(answers, 10, "an answer from the model server that came back")
+                server.send(signal.SIGTERM)
+                poll(lambda: ended(server), 15, "its end, which an idle connection must not put off")
             assert not answers()
 
 
