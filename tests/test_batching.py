@@ -83,7 +83,8 @@ def test_those_that_come_while_all_slots_are_taken_share_the_next_call() -> None
     assert double.most_inflight == 1
 
 
-def test_those_that_were_just_answered_go_along_if_they_are_soon_back() -> None:
+def test_those_that_were_just_answered_go_along_if_they_are_soon_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsgiapp.batching.GATHERING_SECONDS", 1.0)  # of a machine that is busy
     double = Doubling(seconds=0.4)
     batcher = Batcher(double, BatchLimits())
 
@@ -99,13 +100,17 @@ def test_those_that_were_just_answered_go_along_if_they_are_soon_back() -> None:
     assert [sorted(items) for items in double.calls] == [[0, 1, 2, 3], list(range(8)), [4, 5, 6, 7]]
 
 
-def test_those_that_do_not_come_back_are_waited_for_no_longer_than_a_part_of_their_call() -> None:
+@pytest.mark.parametrize(("most", "gathering"), [(1.0, GATHERING * 0.4), (0.0, 0.0)])
+def test_those_that_do_not_come_back_are_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, most: float, gathering: float
+) -> None:
+    monkeypatch.setattr("wsgiapp.batching.GATHERING_SECONDS", most)
     double = Doubling(seconds=0.4)
     batcher = Batcher(double, BatchLimits())
     gone = [gevent.spawn(submit, batcher, item) for item in range(4)]
     gevent.sleep(0.1)
     answer = submit(batcher, 4)
-    assert 0.4 - 0.1 + GATHERING * 0.4 - 0.1 < answer.queue_seconds < 3 * 0.4
+    assert 0.4 - 0.1 + gathering - 0.1 < answer.queue_seconds < 0.4 - 0.1 + gathering + 0.5
     gevent.joinall(gone, raise_error=True)
     assert submit(batcher, 5).queue_seconds < 0.1, "the call before had one request, and so nobody is waited for"
     assert double.calls == [[0, 1, 2, 3], [4], [5]]
