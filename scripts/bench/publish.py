@@ -131,11 +131,11 @@ ABOUT = """\
 `make bench` wrote this page. Every system gets the same requests: the held-out sentences of the demo corpus as POST of
 JSON, photographs of a megapixel as POST of the file. Each stands behind its own Nginx with this service's
 configuration, the peers' without its limit on predictions; none writes an access log, and all call the same model
-server. LitServe runs the model itself, in its own processes, so its gateway CPU holds the model's. Every answer is compared with what the model says to that
-sentence or picture alone; only right answers count. Systems are measured in turn, round by round; the figures are
-medians over the rounds. CPU is that of the systems' processes over the measurement, for each right answer; the
-gateway's includes supervisord. In the open loop requests are due at fixed times, and latency counts from then;
-goodput is the right answers that came within a second."""
+server. LitServe runs the model itself, in its own processes, so its gateway CPU holds the model's. Every answer is
+compared with what the model says to that sentence or picture alone; only right answers count. Systems are measured in
+turn, round by round; the figures are medians over the rounds. CPU is that of the systems' processes over the
+measurement, for each right answer; the gateway's includes supervisord. In the open loop requests are due at fixed
+times, and latency counts from then; goodput is the right answers that came within a second."""
 
 
 def _row(results: Results, name: str) -> Row | None:
