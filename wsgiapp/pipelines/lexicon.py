@@ -98,7 +98,8 @@ def _make(path: Path, user_dictionary: str | None) -> str:
     """Have a process of its own write the file, because this one would keep most of the 250 MB that it takes; what it
     printed on its standard error.
 
-    It is spawned and not forked, as `subprocess` would under gevent: gRPC's handlers do not survive a fork.
+    It is spawned and not forked, as `subprocess` would under gevent: a fork takes along the locks that other threads
+    hold, and the event loop.
     """
     command = [sys.executable, "-W", "ignore::SyntaxWarning", "-m", __name__, str(path)]
     command += [user_dictionary] if user_dictionary else []
