@@ -7,16 +7,18 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gevent
+import grpc
 import numpy as np
 import pytest
 
 from support import Process, free_port, poll, python_module
 from wsgiapp.backend import ERRORS, ModelServer, Target
 from wsgiapp.channel import CallError, Code
-from wsgiapp.errors import DeadlineExceeded, InvalidArgument, NotFound, RequestError, Unavailable
+from wsgiapp.errors import DeadlineExceeded, InternalError, InvalidArgument, NotFound, RequestError, Unavailable
 from wsgiapp.protos import ModelVersionStatus
 
 X = np.array([[2.0], [4.0]], np.float32)
@@ -157,6 +159,19 @@ def test_a_model_server_that_hangs_costs_the_deadline_and_no_more() -> None:
             with pytest.raises(DeadlineExceeded):
                 client.predict(Target("tiny"), {"x": X}, soon(0.5))
             assert time.monotonic() - started < 3
+
+
+def test_an_answer_that_is_no_message() -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    garbage = grpc.unary_unary_rpc_method_handler(lambda request, context: b"\xff")
+    handler = grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", {"Predict": garbage})
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    for client in connected(f"127.0.0.1:{port}"):
+        with pytest.raises(InternalError, match="the model server's answer is no PredictResponse"):
+            client.predict(Target("tiny"), {"x": X}, soon())
+    server.stop(None)
 
 
 def test_a_model_server_that_comes_back_is_used_again(tiny_versions: dict[int, Path], tmp_path: Path) -> None:

@@ -126,7 +126,6 @@ def test_a_server_that_compresses_unasked() -> None:
         with pytest.raises(CallError, match="compressed, which it was not allowed to be") as caught:
             echo(channel, bytes(10_000))
         assert caught.value.code is Code.INTERNAL
-        assert outcome(echo, channel, bytes(2**22), 0.2) in (Code.INTERNAL, Code.DEADLINE_EXCEEDED)
 
 
 @pytest.mark.parametrize("address", ["[::1]:0", "localhost:0", "unix:", "unix://"])
@@ -249,7 +248,7 @@ def test_answers_that_are_errors(headers: Block, body: bytes, trailers: Block, c
         with pytest.raises(CallError) as caught:
             channel.call(ECHO, b"", time.monotonic() + LIMIT)
         assert caught.value.code is code
-        assert caught.value.details.endswith(details) or details in caught.value.details
+        assert details in caught.value.details
 
 
 def test_an_answer_that_is_none() -> None:
@@ -355,7 +354,7 @@ class Connecting:
 def test_callers_share_an_attempt_which_outlives_those_that_give_up(
     channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connecting = Connecting(monkeypatch, 0.2)
+    connecting = Connecting(monkeypatch, 1.0)
     started = time.monotonic()
     impatient = gevent.spawn(outcome, echo, channel, seconds=0.05)
     killed = gevent.spawn(echo, channel)
@@ -363,7 +362,7 @@ def test_callers_share_an_attempt_which_outlives_those_that_give_up(
     gevent.sleep(0)
     killed.kill(timeout=LIMIT)
     assert impatient.get(timeout=LIMIT) is Code.DEADLINE_EXCEEDED
-    assert time.monotonic() - started < 0.2
+    assert time.monotonic() - started < 1.0
     assert [caller.get(timeout=LIMIT) for caller in callers] == [ANYBODY] * 10
     assert len(connecting.attempts) == 1
     assert not streams(channel)
@@ -465,7 +464,7 @@ def test_a_server_that_is_quicker_to_see_a_deadline_pass() -> None:
         heard = b""
         while ECHO.encode() not in heard:
             heard += connection.recv(2**16)
-        time.sleep(0.1)  # the loop finds both at once
+        time.sleep(0.1)  # so that the loop finds both at once: the passed deadline, and the server's reset
         connection.sendall(_frame(RST_STREAM, 0, 1, struct.pack(">L", 8)))
         connection.recv(2**16)
 
@@ -483,11 +482,11 @@ def test_a_server_that_takes_one_call_at_a_time() -> None:
     ):
         callers = [gevent.spawn(echo, channel, str(i).encode()) for i in range(100)]
         assert [caller.get(timeout=LIMIT) for caller in callers] == [str(i).encode() for i in range(100)]
-        slow = gevent.spawn(do, channel, sleep=0.3, size=3)
+        slow = gevent.spawn(do, channel, sleep=1, size=3)
         gevent.sleep(0)
         started = time.monotonic()
         assert outcome(echo, channel, seconds=0.05) is Code.DEADLINE_EXCEEDED
-        assert time.monotonic() - started < 0.3
+        assert time.monotonic() - started < 1
         assert slow.get(timeout=LIMIT) == bytes(3)
         assert echo(channel) == ANYBODY
 
@@ -565,7 +564,7 @@ def test_a_channel_is_closed_while_another_thread_calls(server: RawServer) -> No
     results: list[bytes | Code] = []
 
     def ask() -> None:
-        results.append(outcome(do, channel, sleep=0.2, size=3))
+        results.append(outcome(do, channel, sleep=1, size=3))
         results.append(outcome(echo, channel))
 
     poll(lambda: not server.active)

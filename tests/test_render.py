@@ -13,6 +13,8 @@ from wsgiapp import modelconfig, settings
 from wsgiapp.errors import SettingsError
 from wsgiapp.render import PLACEHOLDER, find_nginx, render
 
+needs_nginx = pytest.mark.skipif(find_nginx(settings.load({})) is None, reason="Nginx is not installed")
+
 
 def loaded(tmp_path: Path, home: str = "home", **variables: str) -> settings.Settings:
     conf = tmp_path / "conf"
@@ -67,15 +69,16 @@ def test_models_config_can_stay_as_the_model_server_took_it(tmp_path: Path) -> N
     assert (made.run / "models.config").read_text() == "taken"
 
 
+@needs_nginx
 def test_limits_reach_nginx(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_LIMITS_BODY_BYTES="12345", WSGIAPP_LIMITS_REQUEST_LINE_BYTES="54321")
     render(made)
-    if find_nginx(made):
-        text = (made.run / "nginx.conf").read_text()
-        assert "client_max_body_size 12345;" in text
-        assert "large_client_header_buffers 4 54321;" in text
+    text = (made.run / "nginx.conf").read_text()
+    assert "client_max_body_size 12345;" in text
+    assert "large_client_header_buffers 4 54321;" in text
 
 
+@needs_nginx
 @pytest.mark.parametrize(
     ("workers", "inflight", "nginx_workers", "each"),
     [(2, 256, 1, 40), (4, 256, 1, 80), (2, 256, 2, 20), (2, 8, 1, 1), (1, 1, 1, 1)],
@@ -90,10 +93,9 @@ def test_nginx_takes_five_eighths_of_the_predictions_that_the_workers_would(
         WSGIAPP_NGINX_WORKERS=str(nginx_workers),
     )
     render(made)
-    if find_nginx(made):
-        text = (made.run / "nginx.conf").read_text()
-        assert re.findall(r"max_conns=(\d+);", text) == [str(each)] * 8
-        assert text.count(f"{8 * each} predictions are in flight") == 2
+    text = (made.run / "nginx.conf").read_text()
+    assert re.findall(r"max_conns=(\d+);", text) == [str(each)] * 8
+    assert text.count(f"{8 * each} predictions are in flight") == 2
 
 
 def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:

@@ -124,6 +124,16 @@ def test_single_calls_until_the_version_is_known_and_batches_after_that(site: Si
     assert site.server.counts() == [4]
 
 
+def test_greenlets_share_calls_also_where_gevent_has_patched_threads() -> None:
+    code = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "from test_sharedcalls import FOUR, Site\n"
+        "site = Site('patched').known(); site.predict_all(*FOUR); print(site.server.counts())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=BATCHED_CHILD.parent, capture_output=True, text=True)
+    assert done.stdout == "[4]\n", done.stderr
+
+
 def test_requests_of_several_rows(site: Site) -> None:
     answers = site.known().predict_all(ids([1, 1], [2, 2]), ids([3]), ids([4, 0, 0], [5, 0, 0], [6, 0, 0]))
     assert sums(answers) == [[2, 4], [3], [4, 5, 6]]

@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import gevent
 import numpy as np
 from google.protobuf import wrappers_pb2
+from google.protobuf.message import DecodeError, Message
 
 from wsgiapp import errors
 from wsgiapp.channel import CallError, Channel, Code
@@ -35,6 +37,8 @@ from wsgiapp.protos import (
     error_codes_pb2,
 )
 from wsgiapp.wire import Rows, encode_predict_request
+
+Answer = TypeVar("Answer", bound=Message)
 
 PREDICTIONS = "/tensorflow.serving.PredictionService"
 MODELS = "/tensorflow.serving.ModelService"
@@ -102,27 +106,27 @@ class ModelServer:
         `errors.RequestError`.
         """
         request = encode_predict_request(target.spec(), inputs)
-        response = PredictResponse.FromString(self._call(f"{PREDICTIONS}/Predict", request, deadline))
+        response = self._call(f"{PREDICTIONS}/Predict", request, PredictResponse, deadline)
         outputs = {name: decode_tensor(tensor) for name, tensor in response.outputs.items()}
         return outputs, response.model_spec.version.value
 
     def classify(self, target: Target, examples: Input, deadline: float) -> tuple[ClassificationResult, int]:
         """The classes of each example, and the version that answered. Raises one of `errors.RequestError`."""
         request = ClassificationRequest(model_spec=target.spec(), input=examples).SerializeToString()
-        response = ClassificationResponse.FromString(self._call(f"{PREDICTIONS}/Classify", request, deadline))
+        response = self._call(f"{PREDICTIONS}/Classify", request, ClassificationResponse, deadline)
         return response.result, response.model_spec.version.value
 
     def regress(self, target: Target, examples: Input, deadline: float) -> tuple[RegressionResult, int]:
         """The value of each example, and the version that answered. Raises one of `errors.RequestError`."""
         request = RegressionRequest(model_spec=target.spec(), input=examples).SerializeToString()
-        response = RegressionResponse.FromString(self._call(f"{PREDICTIONS}/Regress", request, deadline))
+        response = self._call(f"{PREDICTIONS}/Regress", request, RegressionResponse, deadline)
         return response.result, response.model_spec.version.value
 
     def metadata(self, target: Target, deadline: float) -> tuple[SignatureDefMap, int]:
         """The signatures of the target's version, and its number. Raises one of `errors.RequestError`."""
         request = GetModelMetadataRequest(model_spec=target.spec(), metadata_field=["signature_def"])
-        answer = self._call(f"{PREDICTIONS}/GetModelMetadata", request.SerializeToString(), deadline)
-        response = GetModelMetadataResponse.FromString(answer)
+        method = f"{PREDICTIONS}/GetModelMetadata"
+        response = self._call(method, request.SerializeToString(), GetModelMetadataResponse, deadline)
         signatures = SignatureDefMap()
         if not response.metadata["signature_def"].Unpack(signatures):
             raise errors.InternalError("the model server answered metadata of another kind than signature_def")
@@ -134,23 +138,23 @@ class ModelServer:
         Raises one of `errors.RequestError`.
         """
         request = GetModelStatusRequest(model_spec=target.spec()).SerializeToString()
-        answer = self._call(f"{MODELS}/GetModelStatus", request, deadline)
-        return list(GetModelStatusResponse.FromString(answer).model_version_status)
+        response = self._call(f"{MODELS}/GetModelStatus", request, GetModelStatusResponse, deadline)
+        return list(response.model_version_status)
 
     def config(self, deadline: float) -> ModelServerConfig:
         """The configuration in force. Raises `Unimplemented` where the model server is TF Serving itself."""
-        return ModelServerConfig.FromString(self._call(f"/{MODEL_MANAGEMENT}/GetConfig", b"", deadline))
+        return self._call(f"/{MODEL_MANAGEMENT}/GetConfig", b"", ModelServerConfig, deadline)
 
     def metrics(self, deadline: float) -> bytes:
         """The model server's counters in Prometheus's text format. Raises `Unimplemented` where it is TF Serving."""
-        return wrappers_pb2.BytesValue.FromString(self._call(f"/{MODEL_MANAGEMENT}/GetMetrics", b"", deadline)).value
+        return self._call(f"/{MODEL_MANAGEMENT}/GetMetrics", b"", wrappers_pb2.BytesValue, deadline).value
 
     def reload(self, config: ModelServerConfig, deadline: float) -> None:
         """Put a configuration in force instead of the present one. Raises one of `errors.RequestError`."""
         request = ReloadConfigRequest(config=config).SerializeToString()
         with translated_errors():
             answer = self._call_once(f"{MODELS}/HandleReloadConfigRequest", request, deadline)
-        status = ReloadConfigResponse.FromString(answer).status
+        status = _decoded(ReloadConfigResponse, answer).status
         if status.error_code != error_codes_pb2.OK:
             raise ERRORS[Code(status.error_code)](status.error_message)
 
@@ -158,21 +162,28 @@ class ModelServer:
         """Close the channel; calls in flight end as `Cancelled`."""
         self._channel.close()
 
-    def _call(self, method: str, request: bytes, deadline: float) -> bytes:
+    def _call(self, method: str, request: bytes, kind: type[Answer], deadline: float) -> Answer:
         with translated_errors():
             for pause in RETRY_PAUSES_SECONDS:
                 try:
-                    return self._call_once(method, request, deadline)
+                    return _decoded(kind, self._call_once(method, request, deadline))
                 except CallError as exc:
                     if exc.code is not Code.UNAVAILABLE or time.monotonic() + pause >= deadline:
                         raise
                 gevent.sleep(pause)
-            return self._call_once(method, request, deadline)
+            return _decoded(kind, self._call_once(method, request, deadline))
 
     def _call_once(self, method: str, request: bytes, deadline: float) -> bytes:
         if time.monotonic() >= deadline:
             raise errors.DeadlineExceeded("the deadline passed before the model server could be called")
         return self._channel.call(method, request, deadline)
+
+
+def _decoded(kind: type[Answer], answer: bytes) -> Answer:
+    try:
+        return kind.FromString(answer)
+    except DecodeError as exc:
+        raise errors.InternalError(f"the model server's answer is no {kind.DESCRIPTOR.name}") from exc
 
 
 @contextmanager

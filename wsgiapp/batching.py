@@ -31,11 +31,10 @@ MOST_PADDING = 512
 PATIENCE_SECONDS = 0.01
 
 # After a call, those that it answered and those that waited for its end are expected for the next one. For them a free
-# slot waits at most this part of the time that the call took (measured, 32 connections: a fifth more rows a call), and
+# slot waits at most this part of the time that the call took (measured, 32 connections: a tenth more rows a call), and
 # no more than these seconds: clients that come back at all do so within milliseconds.
 GATHERING = 0.5
 GATHERING_SECONDS = 0.01
-
 
 WAITED = "the deadline passed while the request waited for its turn at the model server"
 UNANSWERED = "the model server did not answer before the deadline"

@@ -1,10 +1,10 @@
 """`SharedCalls`: the predictions of one model, in as few calls to the model server as may be."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from gevent.monkey import get_original
 
 from wsgiapp import rows
 from wsgiapp.agreement import Agreement, Backend
@@ -49,7 +49,8 @@ class SharedCalls:
         self._limits = limits
         self._padding = padding
         self._versions: dict[Target, int] = {}  # that answered last
-        self._local = threading.local()  # under a threaded WSGI server each thread has an event loop of its own
+        # Of native threads, each of which has a loop, also where gevent has made greenlets of the others.
+        self._local = get_original("threading", "local")()
 
     def predict(self, target: Target, inputs: Arrays, deadline: float) -> Served:
         """The outputs for `inputs`. Raises one of `errors.RequestError`."""
