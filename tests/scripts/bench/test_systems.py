@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from bench.systems import RECIPES, Peer, Stack
 from support import REPOSITORY
 from wsgiapp import settings
