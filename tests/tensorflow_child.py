@@ -2,6 +2,7 @@
 
 errors OPTIONS DIR...   load each version directory, print one line of JSON with the outcome of each
 memory DIR CYCLES      load and unload a version, print the resident megabytes after each cycle
+pool DIR RUNS          run a version, print the seconds of CPU time that TensorFlow's pool of threads took
 models DIR             write two models to measure memory with: `large` variables and `many` operations
 """
 
@@ -57,6 +58,23 @@ def measure_memory(folder: str, cycles: str) -> None:
         print(int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES / 2**20, flush=True)
 
 
+def measure_pool(folder: str, runs: str) -> None:
+    import numpy as np
+
+    from wsgiapp.modelserver.loading import LoadOptions, load
+
+    servable = load(Path(folder), LoadOptions())
+    signature = servable.signatures["serving_default"]
+    for _ in range(int(runs)):
+        servable.run({signature.inputs["x"].name: np.ones((4, 8), np.float32)}, [signature.outputs["y"].name])
+    nanoseconds = [
+        int((task / "schedstat").read_text().split()[0])
+        for task in Path("/proc/self/task").iterdir()
+        if (task / "comm").read_text() == "tf_Compute\n"
+    ]
+    print(sum(nanoseconds) / 1e9)
+
+
 def write_models(folder: str) -> None:
     import tensorflow as tf
 
@@ -77,4 +95,6 @@ def write_models(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    {"errors": load_all, "memory": measure_memory, "models": write_models}[sys.argv[1]](*sys.argv[2:])
+    {"errors": load_all, "memory": measure_memory, "pool": measure_pool, "models": write_models}[sys.argv[1]](
+        *sys.argv[2:]
+    )

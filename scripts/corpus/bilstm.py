@@ -46,6 +46,52 @@ class Dropout:
     features: float = 0.1
 
 
+class Rows:
+    """Rows of several lengths as one list of their words, row after row: padding is no word and costs nothing.
+
+    `lengths`: int32 (rows). Of each word: `cells`, int64 (words, 2), its row and position; `row`, int32 (words).
+    """
+
+    def __init__(self, lengths: tf.Tensor) -> None:
+        self.lengths = lengths
+        self.count = tf.shape(lengths)[0]
+        self._longest = tf.maximum(tf.reduce_max(lengths), 1)  # of empty rows, too, one step is run
+        self.cells = tf.where(tf.sequence_mask(lengths, self._longest))
+        self.row, self._position = tf.unstack(tf.cast(self.cells, tf.int32), axis=1)
+        self._left = tf.gather(lengths, self.row) - 1 - self._position  # words behind it
+        self._starts = tf.cumsum(lengths, exclusive=True)
+
+    def steps(self) -> tf.Tensor:
+        """int32 (time, rows): which word stands there; behind a row's last one, the number of all words."""
+        return self._at_steps(self._starts + self._times())
+
+    def steps_back(self) -> tf.Tensor:
+        """As `steps`, each row from its last word on."""
+        return self._at_steps(self._starts + self.lengths - 1 - self._times())
+
+    def places(self) -> tf.Tensor:
+        """int32 (words): where each word is in a flat (time * rows) list of `steps`."""
+        return self._position * self.count + self.row
+
+    def places_back(self) -> tf.Tensor:
+        """As `places`, of `steps_back`."""
+        return self._left * self.count + self.row
+
+    def is_last(self) -> tf.Tensor:
+        """Bool (words): whether a word ends its row."""
+        return self._left == 0
+
+    def sum(self, values: tf.Tensor) -> tf.Tensor:
+        """(words, n) -> (rows, n)."""
+        return tf.math.unsorted_segment_sum(values, self.row, self.count)
+
+    def _times(self) -> tf.Tensor:
+        return tf.range(self._longest)[:, tf.newaxis]
+
+    def _at_steps(self, words: tf.Tensor) -> tf.Tensor:
+        return tf.where(self._times() < self.lengths, words, tf.shape(self.row)[0])
+
+
 class BiLstm(tf.Module):
     """A classifier of segmented text; weights start from `seed` alone."""
 
@@ -99,14 +145,11 @@ class BiLstm(tf.Module):
         self,
         word_ids: tf.Tensor,
         char_ids: tf.Tensor,
-        nwords: tf.Tensor,
+        rows: Rows,
         dropout: Dropout | None = None,
         seed: tf.Tensor = (0, 0),
     ) -> tf.Tensor:
-        """int32 (batch, time), (batch, time, CHARS_A_WORD), (batch) -> float32 (batch, classes).
-
-        Nothing beyond a row's `nwords` reaches its answer, so padding and neighbours cannot change it.
-        """
+        """int32 (words), (words, CHARS_A_WORD) -> float32 (rows, classes)."""
         seeds = tf.unstack(seed + tf.constant([(0, draw) for draw in range(4)]))
         if dropout is not None:
             word_ids = tf.where(_lost(tf.shape(word_ids), dropout.words, seeds[0]), UNKNOWN, word_ids)
@@ -115,27 +158,28 @@ class BiLstm(tf.Module):
         inputs = self._embed(word_ids, char_ids)
         if dropout is not None:
             inputs = _dropped(inputs, dropout.features, seeds[2])
-        states = self._run_both_ways(inputs, nwords)
-        pooled = self._pool(states, tf.sequence_mask(nwords, tf.shape(word_ids)[1]))
+        pooled = self._pool(self._run_both_ways(inputs, rows), rows)
         if dropout is not None:
             pooled = _dropped(pooled, dropout.features, seeds[3])
         return tf.matmul(pooled, self.output) + self.output_bias
 
     def _embed(self, word_ids: tf.Tensor, char_ids: tf.Tensor) -> tf.Tensor:
         present = tf.cast(char_ids > PADDING, tf.float32)[..., tf.newaxis]
-        total = tf.reduce_sum(tf.gather(self.char_vectors, char_ids) * present, axis=2)
-        mean = total / tf.maximum(tf.reduce_sum(present, axis=2), 1.0)
+        total = tf.reduce_sum(tf.gather(self.char_vectors, char_ids) * present, axis=1)
+        mean = total / tf.maximum(tf.reduce_sum(present, axis=1), 1.0)
         return tf.gather(self.word_vectors, word_ids) + mean
 
-    def _run_both_ways(self, inputs: tf.Tensor, nwords: tf.Tensor) -> tf.Tensor:
-        """float32 (batch, time, embedding) -> (batch, time, 2 * hidden)."""
-        forward = tf.transpose(inputs, (1, 0, 2))
-        backward = tf.reverse_sequence(forward, nwords, seq_axis=0, batch_axis=1)
-        forward = self._run(forward, 0)
-        backward = tf.reverse_sequence(self._run(backward, 1), nwords, seq_axis=0, batch_axis=1)
-        return tf.transpose(tf.concat([forward, backward], axis=2), (1, 0, 2))
+    def _run_both_ways(self, inputs: tf.Tensor, rows: Rows) -> tf.Tensor:
+        """float32 (words, embedding) -> (words, 2 * hidden)."""
+        padded = tf.pad(inputs, ((0, 1), (0, 0)))  # the last one is padding
+        forward, backward = (
+            tf.reshape(self._run(tf.gather(padded, steps), way), (-1, self.hidden))
+            for way, steps in enumerate((rows.steps(), rows.steps_back()))
+        )
+        return tf.concat([tf.gather(forward, rows.places()), tf.gather(backward, rows.places_back())], axis=1)
 
     def _run(self, inputs: tf.Tensor, way: int) -> tf.Tensor:
+        """float32 (time, rows, embedding) -> (time, rows, hidden)."""
         start = tf.zeros((tf.shape(inputs)[1], self.hidden))
         no_peephole = tf.zeros(self.hidden)
         return tf.raw_ops.BlockLSTMV2(
@@ -152,15 +196,14 @@ class BiLstm(tf.Module):
             use_peephole=False,
         ).h
 
-    def _pool(self, states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Attention-weighted mean, mean and maximum over a row's words -> (batch, 6 * hidden); zeros for no words."""
-        mask = tf.cast(mask, tf.float32)[..., tf.newaxis]
-        scores = tf.tensordot(tf.tanh(tf.tensordot(states, self.attention, 1)), self.attention_query, 1)
-        weights = tf.exp(tf.clip_by_value(scores, -20.0, 20.0)) * mask
-        attended = tf.math.divide_no_nan(tf.reduce_sum(states * weights, 1), tf.reduce_sum(weights, 1))
-        mean = tf.math.divide_no_nan(tf.reduce_sum(states * mask, 1), tf.reduce_sum(mask, 1))
-        # LSTM states lie within -1..1, so -2 never wins unless there is no word at all
-        highest = tf.maximum(tf.reduce_max(states * mask - 2.0 * (1.0 - mask), 1), -1.0)
+    def _pool(self, states: tf.Tensor, rows: Rows) -> tf.Tensor:
+        """Attention-weighted mean, mean and maximum over a row's words -> (rows, 6 * hidden); zeros for no words."""
+        scores = tf.matmul(tf.tanh(tf.matmul(states, self.attention)), self.attention_query)
+        weights = tf.exp(tf.clip_by_value(scores, -20.0, 20.0))
+        attended = tf.math.divide_no_nan(rows.sum(states * weights), rows.sum(weights))
+        mean = tf.math.divide_no_nan(rows.sum(states), tf.cast(rows.lengths, tf.float32)[:, tf.newaxis])
+        # LSTM states lie within -1..1, so -1 never wins unless there is no word at all
+        highest = tf.maximum(tf.math.unsorted_segment_max(states, rows.row, rows.count), -1.0)
         return tf.concat([attended, mean, highest], axis=1)
 
     def count_evidence(self, rows: Sequence[tuple[Sequence[int], int]]) -> None:
@@ -170,19 +213,16 @@ class BiLstm(tf.Module):
             # an unknown word parts two rows, as pairs with an unknown character do not count
             ids = [UNKNOWN, *(word for row, of in rows if of == label for word in (*row, UNKNOWN))]
             chars = self.chars_of_word.numpy()[ids]
-            buckets = pair_buckets(tf.constant(chars[tf.newaxis])).numpy()
+            buckets = pair_buckets(tf.constant(chars), tf.constant(False)).numpy()
             words.append(np.bincount(ids, minlength=len(self.words) + 2))
             pairs.append(np.bincount(buckets.ravel(), minlength=PAIR_BUCKETS))
         self.word_evidence.assign(_evidence(np.stack(words, axis=1), UNKNOWN + 1))
         self.pair_evidence.assign(_evidence(np.stack(pairs, axis=1), 1))
 
-    def evidence(self, word_ids: tf.Tensor, char_ids: tf.Tensor, nwords: tf.Tensor) -> tf.Tensor:
+    def evidence(self, word_ids: tf.Tensor, char_ids: tf.Tensor, rows: Rows) -> tf.Tensor:
         """The count for each class, shaped as the logits; what training never held counts nothing."""
-        mask = tf.sequence_mask(nwords, tf.shape(word_ids)[1])
-        word_ids = tf.where(mask, word_ids, PADDING)
-        buckets = pair_buckets(tf.where(mask[..., tf.newaxis], char_ids, PADDING))
-        pairs = tf.reduce_sum(tf.gather(self.pair_evidence, buckets), axis=(1, 2))
-        return tf.reduce_sum(tf.gather(self.word_evidence, word_ids), axis=1) + pairs
+        pairs = tf.gather(self.pair_evidence, pair_buckets(char_ids, rows.is_last()))
+        return rows.sum(tf.gather(self.word_evidence, word_ids) + tf.reduce_sum(pairs, axis=1))
 
     @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[
@@ -192,16 +232,12 @@ class BiLstm(tf.Module):
     )
     def serve(self, words: tf.Tensor, nwords: tf.Tensor) -> dict[str, tf.Tensor]:
         """The signature: segmented rows padded with anything, and their true lengths."""
-        words = tf.pad(words, ((0, 0), (0, 1)))  # one more column, or a batch of empty rows has no step to run
-        shape = tf.shape(words)
-        word_ids, char_ids = self.encode_words(tf.reshape(words, (-1,)))
-        nwords = tf.clip_by_value(nwords, 0, shape[1])
-        word_ids = tf.reshape(word_ids, shape)
-        char_ids = tf.reshape(char_ids, (shape[0], shape[1], CHARS_A_WORD))
-        logits = self.logits(word_ids, char_ids, nwords)
-        length = tf.square(tf.cast(nwords, tf.float32))[:, tf.newaxis]
+        rows = Rows(tf.clip_by_value(nwords, 0, tf.shape(words)[1]))
+        word_ids, char_ids = self.encode_words(tf.gather_nd(words, rows.cells))
+        logits = self.logits(word_ids, char_ids, rows)
+        length = tf.square(tf.cast(rows.lengths, tf.float32))[:, tf.newaxis]
         weight = EVIDENCE_WEIGHT * length / (length + EVIDENCE_HALF**2)
-        logits += weight * self.evidence(word_ids, char_ids, nwords)
+        logits += weight * self.evidence(word_ids, char_ids, rows)
         classes = tf.argmax(logits, axis=1)
         return {
             "classes_id": classes,
@@ -210,16 +246,17 @@ class BiLstm(tf.Module):
         }
 
 
-def pair_buckets(char_ids: tf.Tensor) -> tf.Tensor:
-    """int32 (batch, time, CHARS_A_WORD) -> buckets of neighbouring known characters, 0 where there is no such pair.
+def pair_buckets(char_ids: tf.Tensor, is_last: tf.Tensor) -> tf.Tensor:
+    """int32 (words, CHARS_A_WORD) -> buckets of neighbouring known characters, 0 where there is no such pair.
 
-    Pairs run across words: `不` before `好` is one, however the text was segmented.
+    Pairs run across words: `不` before `好` is one, however the text was segmented. With a row's last word, which
+    `is_last` tells, they end.
     """
-    ends = tf.maximum(tf.reduce_sum(tf.cast(char_ids > PADDING, tf.int32), axis=2) - 1, 0)
-    last = tf.gather(char_ids, ends, axis=2, batch_dims=2)
-    following = tf.pad(char_ids[:, 1:, 0], ((0, 0), (0, 1)))
-    left = tf.concat([char_ids[..., :-1], last[..., tf.newaxis]], axis=2)
-    right = tf.concat([char_ids[..., 1:], following[..., tf.newaxis]], axis=2)
+    ends = tf.maximum(tf.reduce_sum(tf.cast(char_ids > PADDING, tf.int32), axis=1) - 1, 0)
+    last = tf.gather(char_ids, ends, axis=1, batch_dims=1)
+    following = tf.where(is_last, PADDING, tf.roll(char_ids[:, 0], -1, 0))
+    left = tf.concat([char_ids[:, :-1], last[:, tf.newaxis]], axis=1)
+    right = tf.concat([char_ids[:, 1:], following[:, tf.newaxis]], axis=1)
     # a prime multiplier spreads the pairs; bucket 0 is kept for none
     buckets = tf.math.floormod(left * 8191 + right, PAIR_BUCKETS - 1) + 1
     return tf.where((left > UNKNOWN) & (right > UNKNOWN), buckets, 0)
@@ -273,8 +310,10 @@ class Trainer:
     )
     def _update(self, words, nwords, labels, seed, step, rate):  # type: ignore[no-untyped-def]
         model = self._model
+        rows = Rows(nwords)
+        words = tf.gather_nd(words, rows.cells)
         with tf.GradientTape() as tape:
-            logits = model.logits(words, tf.gather(model.chars_of_word, words), nwords, self._dropout, seed)
+            logits = model.logits(words, tf.gather(model.chars_of_word, words), rows, self._dropout, seed)
             wanted = tf.one_hot(labels, len(model.labels))
             wanted = wanted * (1.0 - self._smoothing) + self._smoothing / len(model.labels)
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(wanted, logits))

@@ -12,6 +12,7 @@ import pytest
 from modelserver.shelf import Shelf
 from serving_client import ServingClient, connected
 from support import SHARED_DATA, Process, free_port, python_module
+from tensorflow_child import run_child
 from wsgiapp.protos import SavedModel
 
 SERVING_MODELS = Path(__file__).resolve().parent.parent / "serving_models.py"
@@ -112,3 +113,11 @@ def make_shelf(tmp_path: Path) -> Iterator[Callable[..., Shelf]]:
     for shelf in made:
         shelf.open_gates()
         assert shelf.manager.stop(20)
+
+
+@pytest.fixture(scope="session")
+def memory_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Versions `large`, with 100 MB of variables, and `many`, with 60 small operations."""
+    folder = tmp_path_factory.mktemp("memory")
+    run_child("models", str(folder))
+    return folder

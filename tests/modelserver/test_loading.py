@@ -60,13 +60,6 @@ def test_tags_and_warm_up_are_chosen(serving_models: Path, tmp_path: Path) -> No
     assert load_outcomes(tmp_path / "1", tags=["train"], warmup_iterations=0) == [("OK", "")]
 
 
-@pytest.fixture(scope="module")
-def memory_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("memory")
-    run_child("models", str(folder))
-    return folder
-
-
 @pytest.mark.parametrize("model", ["large", "many"])
 def test_an_unloaded_version_gives_its_memory_back(memory_models: Path, model: str) -> None:
     """100 MB of variables, or many operations: after 20 loads and unloads within 10% of what it was after 2."""

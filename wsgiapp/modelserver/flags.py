@@ -225,7 +225,7 @@ def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
     switch("--prefer_tflite_model", "load a version's model.tflite, where it has one, instead of its SavedModel")
     add("--tensorflow_session_parallelism", type=int, default=0, help="sets the next two, where neither is set")
     add("--tensorflow_intra_op_parallelism", type=int, default=0, help="threads inside one operation; 0: the cores")
-    add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at the same time; 0: the cores")
+    add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at once; 0: the cores if long")
     add("--version", action=_Version, nargs=0, help="print the version and exit")
 
 

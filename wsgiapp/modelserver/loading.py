@@ -15,9 +15,9 @@ class LoadOptions:
     """How versions are loaded, the same for all of them.
 
     `tags` choose the meta graph of a SavedModel. Each recorded request of the warm-up is answered `warmup_iterations`
-    times. `intra_op_threads` and `inter_op_threads` are TensorFlow's (0: the cores). `prefer_tflite` takes a version's
-    `model.tflite`, where it has one, instead of its SavedModel. With a `scheduler`, requests share runs. `inference` is
-    how the recorded requests of the warm-up are answered.
+    times. `intra_op_threads` are TensorFlow's (0: the cores), `inter_op_threads` too (0: as the calls are, see
+    `prepared`). `prefer_tflite` takes a version's `model.tflite`, where it has one, instead of its SavedModel. With a
+    `scheduler`, requests share runs. `inference` is how the recorded requests of the warm-up are answered.
     """
 
     tags: tuple[str, ...] = (SERVE_TAG,)

@@ -3,7 +3,7 @@
 import ctypes
 import gc
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from wsgiapp.modelserver import runtime
 from wsgiapp.modelserver.errors import ServingError
+from wsgiapp.modelserver.prepared import POOL, Prepared, Run
 from wsgiapp.protos import SignatureDef
 
 SERVE_TAG = "serve"
@@ -34,13 +35,17 @@ class SavedModelServable:
         intra_op_threads: int = 0,
         inter_op_threads: int = 0,
     ) -> None:
-        """Load the meta graph with the `tags`. Raises `ServingError` in one line that names the directory."""
+        """Load the meta graph with the `tags`. Raises `ServingError` in one line that names the directory.
+
+        `inter_op_threads` run operations at the same time; with 0, as many as there are cores, where that is quicker.
+        """
         config = runtime.config_pb2.ConfigProto(
             intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
         )
         config.gpu_options.allow_growth = True
         self._session = runtime.Session(graph=runtime.Graph(), config=config)
-        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
+        self._choose_threads = not inter_op_threads
+        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Run] = {}
         self._lock = threading.Lock()
         self.signatures: Mapping[str, SignatureDef] = {}
         error: ServingError | None = None
@@ -70,17 +75,23 @@ class SavedModelServable:
         del self._session
         release_memory()
 
-    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
+    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Run:
         """A prepared call, one a set of tensors. As TF Serving's session, it skips what `Session.run` does in Python.
 
         `Session.make_callable`, the public way to one, falls back on `Session.run` as soon as there are inputs.
         """
+
+        def prepare(pool: int) -> Run:
+            options = runtime.config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+            options.run_options.inter_op_thread_pool = pool
+            run: Run = self._session._make_callable_from_options(options)
+            return run
+
         with self._lock:
             if (feeds, fetches) not in self._callables:
                 if len(self._callables) == MAX_CALLABLES:
                     del self._callables[next(iter(self._callables))]
-                options = runtime.config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                self._callables[feeds, fetches] = self._session._make_callable_from_options(options)
+                self._callables[feeds, fetches] = Prepared(prepare) if self._choose_threads else prepare(POOL)
             return self._callables[feeds, fetches]
 
 
