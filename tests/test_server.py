@@ -140,12 +140,13 @@ def test_a_chunked_body_reaches_the_application(worker: Worker) -> None:
 
 def test_a_chunked_body_over_the_limit(worker: Worker) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=30)
-    for megabytes in (16, 17):  # the limit, which is no JSON then, and more
-        body = iter([b"x" * 2**20] * megabytes)
-        connection.request("POST", "/predict", body, {"Content-Type": "application/json"}, encode_chunked=True)
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == (400 if megabytes == 16 else 413)
+    for kind in ("application/json", "application/x-www-form-urlencoded"):
+        for megabytes in (16, 17):  # the limit, which is neither, and more
+            body = iter([b"x" * 2**20] * megabytes)
+            connection.request("POST", "/predict", body, {"Content-Type": kind}, encode_chunked=True)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == (400 if megabytes == 16 else 413), kind
     connection.close()
 
 

@@ -73,6 +73,8 @@ def test_where_the_counters_are(tmp_path: Path) -> None:
         ("[http", "wsgiapp.toml"),
         ('[app]\ndefault_model = "x"', 'app.default_model = "x": not a configured model (lstm)'),
         ('[log]\nlevel = "loud"', 'log.level = "loud"'),
+        ('[backend]\naddress = "here:0"', 'backend.address = "here:0": a port is from 1 to 65535'),
+        ('[backend]\naddress = "here:65536"', 'backend.address = "here:65536": a port is from 1 to 65535'),
         ('[backend]\naddress = "here"', 'backend.address = "here": not host:port or unix:/absolute/path'),
         ('[backend]\naddress = "unix:here"', 'backend.address = "unix:here": a Unix socket needs an absolute path'),
         (f'[backend]\naddress = "unix:/{"x" * 107}"', "longer than the 107 bytes that a Unix socket's path can have"),

@@ -65,7 +65,7 @@ ERRORS: Mapping[Code, type[errors.RequestError]] = {
 # gRPC speaks of addresses and timers here, which is for the log; elsewhere the model server's words are kept.
 TEXTS: Mapping[Code, str] = {
     Code.UNAVAILABLE: "the model server cannot be reached now",
-    Code.DEADLINE_EXCEEDED: "the model server did not answer before the deadline",
+    Code.DEADLINE_EXCEEDED: errors.UNANSWERED,
 }
 
 # A call that finds no model server is tried again after these seconds: one that is back already is found, and one that

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import gevent
 from gevent.hub import Waiter, get_hub
 
-from wsgiapp.errors import DeadlineExceeded, InternalError, InvalidArgument, ResourceExhausted
+from wsgiapp.errors import UNANSWERED, DeadlineExceeded, InternalError, InvalidArgument, ResourceExhausted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,7 +37,6 @@ GATHERING = 0.5
 GATHERING_SECONDS = 0.01
 
 WAITED = "the deadline passed while the request waited for its turn at the model server"
-UNANSWERED = "the model server did not answer before the deadline"
 
 
 @dataclass(frozen=True, slots=True)

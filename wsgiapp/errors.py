@@ -23,6 +23,8 @@ WsgiappError
     └── InternalError        the model server failed, or its answer makes no sense
 """
 
+UNANSWERED = "the model server did not answer before the deadline"
+
 
 class WsgiappError(Exception):
     """The root: catching it catches whatever this package raises on purpose."""

@@ -182,8 +182,9 @@ class Request(WerkzeugRequest):
         return self.accept_mimetypes.best_match(("application/json", "image/png")) == "image/png"
 
     def _is_json_in_disguise(self) -> bool:
-        """`curl -d '{...}'` calls its body a form."""
-        return self.get_data()[:64].lstrip()[:1] in (b"{", b"[")
+        """`curl -d '{...}'` calls its body a form. Werkzeug parses one from the bytes that are kept here."""
+        self._cached_data = self.body()
+        return self._cached_data[:64].lstrip()[:1] in (b"{", b"[")
 
 
 class Response:

@@ -397,6 +397,8 @@ def _require_address(backend: Backend) -> None:
     path = backend.socket_path
     if path is None and not re.fullmatch(r"[^\s:]+:\d{1,5}", backend.address):
         raise SettingsError(f"{where}: not host:port or unix:/absolute/path")
+    if path is None and not 1 <= backend.port <= 65535:
+        raise SettingsError(f"{where}: a port is from 1 to 65535")
     if path is not None and not path.is_absolute():
         raise SettingsError(f"{where}: a Unix socket needs an absolute path, like unix:/run/serving.sock")
     if path is not None and len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
