@@ -81,9 +81,9 @@ def test_limits_reach_nginx(tmp_path: Path) -> None:
 @needs_nginx
 @pytest.mark.parametrize(
     ("workers", "inflight", "nginx_workers", "each"),
-    [(2, 256, 1, 40), (4, 256, 1, 80), (2, 256, 2, 20), (2, 8, 1, 1), (1, 1, 1, 1)],
+    [(2, 256, 1, 128), (3, 256, 1, 128), (2, 256, 2, 64), (2, 8, 1, 4), (1, 1, 1, 1)],
 )
-def test_nginx_takes_five_eighths_of_the_predictions_that_the_workers_would(
+def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_once_more(
     tmp_path: Path, workers: int, inflight: int, nginx_workers: int, each: int
 ) -> None:
     made = loaded(
@@ -94,8 +94,13 @@ def test_nginx_takes_five_eighths_of_the_predictions_that_the_workers_would(
     )
     render(made)
     text = (made.run / "nginx.conf").read_text()
-    assert re.findall(r"max_conns=(\d+);", text) == [str(each)] * 8
-    assert text.count(f"{8 * each} predictions are in flight") == 2
+    spare = max(1, each // 8)
+    entries = [*(f"app_{number:02d}.sock" for number in range(workers)), *["app.sock"] * 8]
+    own, common = " max_fails=1 fail_timeout=1s", " backup max_fails=0"
+    limits = [*[f"{own} max_conns={each}"] * workers, *[f"{common} max_conns={spare}"] * 8]
+    found = re.findall(r'server "unix:.*/run/(.*)"( .* max_conns=\d+);', text)
+    assert found == list(zip(entries, limits, strict=True))
+    assert text.count(f"{workers * each + 8 * spare} predictions are in flight") == 2
 
 
 def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:

@@ -29,14 +29,14 @@ drain_seconds = 10
 class Worker(Process):
     """A worker that listens on TCP by itself."""
 
-    def __init__(self, folder: Path, backend: str) -> None:
+    def __init__(self, folder: Path, backend: str, *options: str) -> None:
         (folder / "wsgiapp.toml").write_text(TOML)
         give_lexicon(folder)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.started = time.monotonic()
         super().__init__(
-            python_module("wsgiapp.worker", f"--listen=127.0.0.1:{self.port}"),
+            python_module("wsgiapp.worker", f"--listen=127.0.0.1:{self.port}", *options),
             folder / "log",
             WSGIAPP_CONF=str(folder),
             WSGIAPP_HOME=str(folder),
@@ -208,6 +208,38 @@ def test_a_drain_under_load_breaks_no_answer(tmp_path: Path) -> None:
     assert all("RemoteDisconnected" in each or "reset" in each.lower() or "pipe" in each.lower() for each in broken), (
         broken[:5]
     )
+
+
+def connect_to(path: Path) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(10)
+    client.connect(str(path))
+    return client
+
+
+def test_a_socket_of_its_own(tmp_path: Path) -> None:
+    own = tmp_path / "own.sock"
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(own))
+    ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Worker(tmp_path, f"127.0.0.1:{free_port()}", f"--socket={own}") as worker:
+        assert own.stat().st_mode & 0o777 == 0o666
+        assert sorted(path.name for path in tmp_path.glob("own*")) == ["own.sock"]
+        with connect_to(own) as client:
+            for _ in range(2):
+                client.sendall(ask)
+                answer = client.recv(1000)
+                assert answer.startswith(b"HTTP/1.1 200 OK") and b"Connection: close" not in answer
+            with socket.create_connection(("127.0.0.1", worker.port), timeout=10) as common:
+                common.sendall(ask)
+                assert b"\r\nConnection: close\r\n" in common.recv(1000)
+                assert common.recv(1) == b""
+            worker.send(signal.SIGTERM)
+            assert client.recv(1) == b""
+        assert worker.wait(20) == 0
+        with pytest.raises(ConnectionRefusedError):
+            connect_to(own)
+    assert "drained, 0 connections given up" in worker.output
 
 
 def test_a_port_that_is_taken_is_said_plainly(worker: Worker, tmp_path: Path) -> None:

@@ -252,15 +252,15 @@ def test_the_model_server_hanging(stack: RunningStack) -> None:
 
 def test_nginx_refuses_predictions_when_the_workers_are_full(tmp_path_factory: pytest.TempPathFactory) -> None:
     full = RunningStack(tmp_path_factory.mktemp("full"))
-    full.variables["WSGIAPP_LIMITS_INFLIGHT"] = "8"  # so that Nginx lets one through at each of its eight entries
+    full.variables["WSGIAPP_LIMITS_INFLIGHT"] = "16"  # so that Nginx lets 8 through to each of two workers, and 8 more
     patient = full.home / "conf/wsgiapp.toml"
     patient.write_text(re.sub(r"(?m)^deadline_seconds = .*$", "deadline_seconds = 60", patient.read_text()))
-    words = "8 predictions are in flight; try again in a moment"
+    words = "24 predictions are in flight; try again in a moment"
     try:
         up = full.wsgiapp("up")
         assert up.returncode == 0, up.stderr
         os.kill(full.pids()["modelserver"], signal.SIGSTOP)
-        clients = [http.client.HTTPConnection("127.0.0.1", full.port, timeout=60) for _ in range(12)]
+        clients = [http.client.HTTPConnection("127.0.0.1", full.port, timeout=60) for _ in range(28)]
         for client in clients:
             post(client, "/lstm/predict", {"line": LINE})
         refused = poll(lambda: found if len(found := answered(clients)) == 4 else None)
@@ -350,6 +350,30 @@ def test_a_worker_killed_under_load_loses_no_request(stack: RunningStack) -> Non
         seen = load.answered
         poll(lambda: load.answered > seen + 200)
     assert not load.failures, load.failures[:5]
+
+
+def test_workers_get_equal_shares_also_after_one_came_back(stack: RunningStack) -> None:
+    def lines() -> list[int]:
+        return [(stack.home / f"log/app_{number:02d}.access.log").read_bytes().count(b"\n") for number in range(2)]
+
+    def shares() -> list[int]:
+        before = lines()
+        with Load(text_url(stack), is_positive, threads=6) as load:
+            poll(lambda: load.answered > 400)
+        assert not load.failures, load.failures[:5]
+
+        def logged() -> list[int] | None:
+            got = [now - then for now, then in zip(lines(), before, strict=True)]
+            return got if sum(got) >= load.answered else None
+
+        got: list[int] = poll(logged)
+        return got
+
+    assert min(got := shares()) > 0.4 * sum(got), got
+    pid = stack.pids()["app:app_00"]
+    os.kill(pid, signal.SIGKILL)
+    poll(lambda: stack.pids().get("app:app_00", pid) != pid, 60)
+    poll(lambda: min(got := shares()) > 0.4 * sum(got), 60)
 
 
 def test_a_rolling_restart_under_load_loses_no_request(stack: RunningStack) -> None:

@@ -78,6 +78,7 @@ class Handler(pywsgi.WSGIHandler):
     """
 
     server: Serving
+    keeps_alive = True  # otherwise the connection closes with its first answer
 
     def handle_one_request(self) -> Any:
         """Answer one request; true while the connection may bring another one, or a status and an error's bytes."""
@@ -173,7 +174,7 @@ class Handler(pywsgi.WSGIHandler):
     def _send(self, body: bytes, protocol: str) -> None:
         """Head and body together: it saves a system call, and a worker that is killed between the two would leave half
         an answer, which Nginx cannot ask another worker for any more."""
-        if self.server.draining:
+        if self.server.draining or not self.keeps_alive:
             self.close_connection = True
         lines = [f"HTTP/1.1 {self.status}"]
         lines += [f"{name}: {value}" for name, value in self.response_headers]

@@ -17,8 +17,8 @@ PLACEHOLDER = re.compile(r"@\{(\w+)\}")
 LONGEST_CONTROL_SOCKET_PATH = LONGEST_SOCKET_PATH - len(".4194304") - 1
 # What an engine may take, besides the server's own time, to stop and remove a container.
 ENGINE_SECONDS = 30
-# The entries of the upstream `predictions` in nginx.conf.
-UPSTREAM_ENTRIES = 8
+# How often the socket of all workers stands in the upstream `predictions` of nginx.conf.
+SPARE_ENTRIES = 8
 MODELSERVER_TEMPLATES = {"embedded": "modelserver", "container": "container", "external": None}
 
 
@@ -38,6 +38,8 @@ def render(settings: Settings, *, models: bool = True) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     # supervisord expands "%" in all its values.
     supervisor_values = {name: value.replace("%", "%%") for name, value in values.items()}
+    own_socket = f' --socket="{supervisor_values["run"]}/%(program_name)s_%(process_num)02d.sock"'  # a worker each
+    supervisor_values["own_socket"] = own_socket if nginx else ""
     programs = {
         "modelserver_program": MODELSERVER_TEMPLATES[settings.app.backend],
         "nginx_program": "nginx" if nginx else None,
@@ -69,7 +71,7 @@ def find_nginx(settings: Settings) -> str | None:
 def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
     http, limits = settings.http, settings.limits
     deadlines = [settings.backend.deadline_seconds, *(model.deadline_seconds for model in settings.models.values())]
-    entry_predictions = _entry_predictions(settings)
+    predictions, spare_predictions = _predictions(settings)
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     values = {
         "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
@@ -80,7 +82,6 @@ def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "conf": settings.conf,
         "control_socket": settings.control_socket,
         "drain_seconds": http.drain_seconds,
-        "entry_predictions": entry_predictions,
         "home": settings.home,
         "http_host": http.host,
         "http_port": http.port,
@@ -94,32 +95,42 @@ def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "nginx_connections": min(8192, open_files // 2),
         "nginx_workers": settings.nginx.workers,
         "open_files": open_files,
-        "predictions": entry_predictions * UPSTREAM_ENTRIES,
+        "predictions": settings.workers * predictions + SPARE_ENTRIES * spare_predictions,
         "python": sys.executable,
         "read_timeout": int(max(deadlines)) + 5,  # the worker answers at the deadline: Nginx comes later
         "request_line_bytes": limits.request_line_bytes,
         "run": settings.run,
+        "spare_predictions": spare_predictions,
         "stop_seconds": int(http.drain_seconds) + 5,
         "tmp": settings.home / "tmp",
         # supervisord refuses a mode for a TCP socket
         "socket_mode": "socket_mode=0666" if nginx else "",
         "supervisor_user": "user=root" if os.geteuid() == 0 else "",
         "user": _user_directive(settings.home),
+        "worker_entries": _worker_entries(settings, predictions),
         "workers": settings.workers,
     }
     return {name: str(value) for name, value in values.items()}
 
 
-def _entry_predictions(settings: Settings) -> int:
-    """How many predictions an entry of the upstream takes from each Nginx worker; 0 would mean any number.
+def _predictions(settings: Settings) -> tuple[int, int]:
+    """How many predictions each Nginx worker sends to a worker's own socket at a time, and to an entry of the common
+    one; 0 would mean any number.
 
-    Together they take five eighths of what the workers would. Connections are not shared out evenly: a worker that
-    reaches its own limit answers at once, its connection is the next to be used again, and so it would get, and refuse,
-    much of what comes, at three times the cost (measured: with three quarters a third of all refusals were a worker's,
-    with five eighths none).
+    Half of a worker's limit each: what comes by the common socket may all be accepted by one worker, and should not be
+    refused there, at three times the cost.
     """
-    room = settings.workers * settings.limits.inflight * 5 // 8
-    return max(1, room // (UPSTREAM_ENTRIES * settings.nginx.workers))
+    share = settings.limits.inflight // 2 // settings.nginx.workers
+    return max(1, share), max(1, share // SPARE_ENTRIES)
+
+
+def _worker_entries(settings: Settings, predictions: int) -> str:
+    """Nginx's lines for the workers' own sockets."""
+    entries = [
+        f'server "unix:{settings.run}/app_{number:02d}.sock" max_fails=1 fail_timeout=1s max_conns={predictions};'
+        for number in range(settings.workers)
+    ]
+    return "\n        ".join(entries)
 
 
 def _listen_flags(backend: Backend) -> str:

@@ -16,6 +16,7 @@ import gevent
 from gevent import pywsgi
 from gevent.event import Event
 from gevent.pool import Pool
+from gevent.server import StreamServer
 
 from wsgiapp.app import Application, create_app
 from wsgiapp.handler import Handler, date_header
@@ -32,6 +33,7 @@ TICK_SECONDS = 1.0
 GC_THRESHOLDS = (20_000, 20, 20)
 # Of the access log: bytes that wait at most, and for how long.
 LOG_BUFFER = 64 * 1024
+BACKLOG = 1024  # connections that wait to be accepted on a worker's own socket
 FLUSH_SECONDS = 0.5
 
 
@@ -48,6 +50,7 @@ class Server(pywsgi.WSGIServer):
         self.date = date_header()
         self.draining = False  # accepts nothing, closes each connection with its next answer
         self.closing = False  # closes connections that wait for a request, too
+        self._own: StreamServer | None = None
         super().__init__(
             listener,
             application,
@@ -58,9 +61,32 @@ class Server(pywsgi.WSGIServer):
         )
 
     def handle(self, sock: socket.socket, address: Any) -> None:
+        """Serve a connection that came by the common socket. Where the worker has one of its own, too, it ends with its
+        first answer: Nginx would keep it, and try it in vain when this worker is gone.
+        """
         if self._is_tcp:  # a long body is written after its head; without this it waits for a delayed ACK
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().handle(sock, address)
+        handler = self.handler_class(sock, address, self)
+        handler.keeps_alive = self._own is None
+        handler.handle()
+
+    def _handle_own(self, sock: socket.socket, address: Any) -> None:
+        self.handler_class(sock, address, self).handle()
+
+    def listen_too(self, path: Path) -> None:
+        """Accept on a Unix socket of this worker's own, which takes the place of what its predecessor left at `path`.
+
+        Raises `OSError`.
+        """
+        beside = path.with_name(f"{path.name}.new")
+        beside.unlink(missing_ok=True)
+        listener = gevent.socket.socket(socket.AF_UNIX)
+        listener.bind(str(beside))
+        beside.chmod(0o666)  # Nginx's workers may run as another user
+        listener.listen(BACKLOG)
+        beside.replace(path)
+        self._own = StreamServer(listener, self._handle_own, spawn=self.pool)
+        self._own.start()
 
     def tick(self) -> None:
         """Every second: the date moves on, and clients that were silent for too long are given up."""
@@ -82,6 +108,8 @@ class Server(pywsgi.WSGIServer):
         """Accept nothing more, close idle connections, wait for the busy ones; the number of those given up."""
         self.draining = True
         self.stop_accepting()
+        if self._own is not None:
+            self._own.close()  # its file stays: Nginx is refused by it and turns to another worker
         if self.idle:
             gevent.sleep(LINGER_SECONDS)
         self.closing = True
@@ -93,8 +121,8 @@ class Server(pywsgi.WSGIServer):
         return abandoned
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT, then drain and return."""
+def serve(settings: Settings, listener: socket.socket, own: Path | None = None) -> None:
+    """Serve on `listener`, and on a Unix socket at the path `own`, until SIGTERM or SIGINT, then drain and return."""
     # Lines are written in batches: one by one, each costs a switch to supervisord, which copies them to the file.
     access_log = open(sys.stdout.fileno(), "wb", buffering=LOG_BUFFER, closefd=False)  # noqa: SIM115
     app = create_app(settings, access_log)
@@ -107,6 +135,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     helpers = [gevent.spawn(_flush_regularly, access_log), gevent.spawn(server.tick)]
     server.start()
+    if own is not None:
+        server.listen_too(own)
     process = os.environ.get("SUPERVISOR_PROCESS_NAME", f"worker-{os.getpid()}")
     with _announced(settings.ready_file(process)):
         log.info("ready, pid %d", os.getpid())

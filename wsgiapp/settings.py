@@ -111,8 +111,8 @@ class Limits:
     )
     inflight: int = setting(
         256,
-        "predictions in flight a worker; one more is answered 503 at once instead of queueing; Nginx already refuses "
-        "at five eighths of all workers' sum",
+        "predictions in flight a worker; one more is answered 503 at once instead of queueing; Nginx refuses earlier, "
+        "with half of it in flight for each worker and half of it besides",
         least=1,
     )
 

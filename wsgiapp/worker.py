@@ -1,7 +1,8 @@
 """The worker process: `python -m wsgiapp.worker`.
 
 It takes its listening socket from file descriptor 0, where supervisord puts it (`[fcgi-program]`), so that the socket
-outlives any worker; or it binds `--listen HOST:PORT` itself.
+outlives any worker; or it binds `--listen HOST:PORT` itself. With `--socket` it has one of its own besides, by which
+Nginx shares requests out evenly.
 
 gevent patches everything but threads: pictures are prepared on native ones (see `threads`).
 """
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m wsgiapp.worker", description="one gateway worker")
     parser.add_argument("--listen", metavar="HOST:PORT", help="bind this address instead of using descriptor 0")
+    parser.add_argument("--socket", type=Path, metavar="PATH", help="listen on this Unix socket, too")
     parser.add_argument(
         "--parent-pipe",
         type=int,
@@ -46,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             listener = socket.create_server((host, int(port)), backlog=1024)
         else:
             listener = socket.socket(fileno=0)
-        serve(configured, listener)
+        serve(configured, listener, options.socket)
     except (WsgiappError, OSError) as exc:
         print(f"wsgiapp: {exc}", file=sys.stderr)
         return 1
