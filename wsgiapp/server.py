@@ -31,9 +31,9 @@ LINGER_SECONDS = 0.2
 TICK_SECONDS = 1.0
 # A prediction makes some 200 objects, hardly any of them in cycles: with Python's 700 the collector ran every few.
 GC_THRESHOLDS = (20_000, 20, 20)
+BACKLOG = 1024  # connections that wait to be accepted on a worker's own socket
 # Of the access log: bytes that wait at most, and for how long.
 LOG_BUFFER = 64 * 1024
-BACKLOG = 1024  # connections that wait to be accepted on a worker's own socket
 FLUSH_SECONDS = 0.5
 
 
