@@ -356,24 +356,26 @@ def test_workers_get_equal_shares_also_after_one_came_back(stack: RunningStack) 
     def lines() -> list[int]:
         return [(stack.home / f"log/app_{number:02d}.access.log").read_bytes().count(b"\n") for number in range(2)]
 
-    def shares() -> list[int]:
+    def are_even() -> bool:
         before = lines()
-        with Load(text_url(stack), is_positive, threads=6) as load:
-            poll(lambda: load.answered > 400)
+        with Load(text_url(stack), is_positive, threads=1) as load:  # so that no worker is ever busier than another
+            poll(lambda: load.answered > 60)
         assert not load.failures, load.failures[:5]
 
         def logged() -> list[int] | None:
             got = [now - then for now, then in zip(lines(), before, strict=True)]
             return got if sum(got) >= load.answered else None
 
-        got: list[int] = poll(logged)
-        return got
+        got = poll(logged)
+        return bool(min(got) > 0.4 * sum(got))
 
-    assert min(got := shares()) > 0.4 * sum(got), got
+    poll(are_even)  # a worker that was killed before may be on its way back
+    assert are_even()
     pid = stack.pids()["app:app_00"]
     os.kill(pid, signal.SIGKILL)
     poll(lambda: stack.pids().get("app:app_00", pid) != pid, 60)
-    poll(lambda: min(got := shares()) > 0.4 * sum(got), 60)
+    poll(are_even)
+    assert are_even()
 
 
 def test_a_rolling_restart_under_load_loses_no_request(stack: RunningStack) -> None:
