@@ -80,7 +80,7 @@ class Server(pywsgi.WSGIServer):
         """
         beside = path.with_name(f"{path.name}.new")
         beside.unlink(missing_ok=True)
-        listener = gevent.socket.socket(socket.AF_UNIX)
+        listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(beside))
         beside.chmod(0o666)  # Nginx's workers may run as another user
         listener.listen(BACKLOG)
