@@ -33,8 +33,8 @@ setup: .venv/installed ## make the virtual environment, install Nginx where it i
 	@touch $@
 
 models: .venv/installed ## train the demo models, where they are missing
-	@test -e $(MODELS)/lstm/1/saved_model.pb || $(BIN)/python scripts/train_lstm.py --out $(MODELS)/lstm/1
-	@test -e $(MODELS)/cv_sod/1/saved_model.pb || $(BIN)/python scripts/build_cv_sod.py --out $(MODELS)/cv_sod/1
+	@test -e $(MODELS)/lstm/1/saved_model.pb || $(BIN)/python scripts/models/lstm/train.py --out $(MODELS)/lstm/1
+	@test -e $(MODELS)/cv_sod/1/saved_model.pb || $(BIN)/python scripts/models/cv_sod/build.py --out $(MODELS)/cv_sod/1
 
 up: models ## set up and start everything, show real predictions
 	@$(BIN)/wsgiapp up

@@ -59,7 +59,7 @@ setup(
     entry_points={
         "console_scripts": [
             "tensorflow_model_server = wsgiapp.modelserver.__main__:main",
-            "wsgiapp = wsgiapp.cli:main",
+            "wsgiapp = wsgiapp.cli.__main__:main",
         ],
         "wsgiapp.pipelines": [
             "saliency = wsgiapp.pipelines.saliency:Saliency",

@@ -12,9 +12,9 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-from wsgiapp import settings
+from wsgiapp.deployment.stack import Stack
 from wsgiapp.errors import WsgiappError
-from wsgiapp.stack import Stack
+from wsgiapp.settings.loading import load_settings
 
 TEXT = "我很喜欢中国银行的产品"
 SIZE = 240
@@ -24,7 +24,7 @@ def main() -> int:
     """The exit status: 0 when each demo model that is configured answered."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     try:
-        configured = settings.load()
+        configured = load_settings()
         address = Stack(configured).address
         if "lstm" in configured.models:
             show_text(f"{address}/lstm/predict")

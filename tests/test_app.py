@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from werkzeug.test import Client
 
-from support import give_lexicon, image_file, multipart, photograph
-from wsgiapp import settings
-from wsgiapp.app import Application, create_app
-from wsgiapp.backend import Target
-from wsgiapp.channel import CallError, Code
-from wsgiapp.controlplane import ControlPlane
-from wsgiapp.dataplane import DataPlane
+from support.http_client import multipart
+from support.images import image_file, photograph
+from support.lexicon import give_lexicon
+from wsgiapp.app import Application, create_app, create_planes
+from wsgiapp.backend.channel import CallError, Code
+from wsgiapp.backend.interface import Target
 from wsgiapp.errors import DeadlineExceeded, InternalError, RequestError, Unavailable
-from wsgiapp.http import STATUS, TITLES
-from wsgiapp.middleware import log_access
-from wsgiapp.protos import ModelServerConfig, ModelVersionStatus
-from wsgiapp.views import Planes
+from wsgiapp.settings.loading import load_settings
+from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus
+from wsgiapp.web.access_log import log_access
+from wsgiapp.web.problems import STATUS_BY_ERROR
+from wsgiapp.web.response import TITLES
 
 TOML = """
 [models.lstm]
@@ -84,12 +84,12 @@ class Site:
 
     def __init__(self, folder: Path, toml: str = TOML) -> None:
         (folder / "wsgiapp.toml").write_text(toml)
-        self.settings = settings.load({"WSGIAPP_CONF": str(folder), "WSGIAPP_HOME": str(folder)})
+        self.settings = load_settings({"WSGIAPP_CONF": str(folder), "WSGIAPP_HOME": str(folder)})
         self.backend = CountingModels()
         give_lexicon(self.settings.home)
         self.app = Application(
             self.settings,
-            Planes(DataPlane(self.settings, self.backend), ControlPlane(self.settings, self.backend)),
+            create_planes(self.settings, self.backend),
         )
         self.client = Client(self.app)
 
@@ -292,8 +292,8 @@ def every_subclass(kind: type) -> set[type]:
 
 
 def test_every_error_has_a_status_and_a_title() -> None:
-    assert set(STATUS) == every_subclass(RequestError) - {RequestError}
-    assert set(STATUS.values()) <= set(TITLES)
+    assert set(STATUS_BY_ERROR) == every_subclass(RequestError) - {RequestError}
+    assert set(STATUS_BY_ERROR.values()) <= set(TITLES)
 
 
 def test_what_the_model_server_ends_with(site: Site) -> None:

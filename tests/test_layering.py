@@ -1,65 +1,58 @@
-"""Each module imports only what stands below it, and the gateway never imports TensorFlow."""
+"""Each package imports only what stands above it in the house, and the gateway never imports TensorFlow."""
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "wsgiapp"
 
-LEVELS = {
-    "errors": 0,
-    "logs": 0,
-    "protos": 0,
-    "metrics": 0,
-    "split": 0,
-    "settings": 0.5,  # raises errors
-    "batching": 1,
-    "capacity": 1,
-    "codec": 1,
-    "engine": 1,
-    "http2": 1,
-    "modelconfig": 1,
-    "pipelines": 1,
-    "render": 1,
-    "requesthead": 1,
-    "rows": 1,
-    "savedmodel": 1,
-    "channel": 1.5,  # knows http2
-    "container": 1.5,  # knows a model's configuration
-    "restjson": 1.5,  # knows the tensors of codec
-    "stubs": 1,
-    "threads": 1,
-    "storage": 1.5,  # knows a model's configuration
-    "wire": 1.5,  # knows the tensors of codec
-    "backend": 2,
-    "modelcheck": 2,
-    "modeledit": 2,
-    "stack": 2,
-    "agreement": 2.5,  # calls the backend
-    "passthrough": 2.5,  # calls the backend
-    "sharedcalls": 2.7,  # knows agreement
-    "controlplane": 3,
-    "dataplane": 3,
-    "http": 4,
-    "middleware": 5,
-    "views": 5,
-    "app": 6,
-    "handler": 6,
-    "capacitycommand": 7,
-    "modelcommands": 7,
-    "server": 7,
-    "cli": 8,
-    "worker": 8,
+# From the foundations up: each knows those before it, and nothing else. A tuple is of places side by side.
+HOUSE: Sequence[str] = (
+    "errors",
+    "settings",
+    "observability",
+    "tfserving",
+    "pipelines",
+    "backend",
+    "inference",
+    "management",
+    "web",
+    "server",
+    "app",
+    "worker",
+    "deployment",
+    "cli",
+)
+# The model server stands beside the gateway, on the same foundations.
+MODEL_SERVER = "modelserver"
+FOUNDATIONS = {"errors", "settings", "observability", "tfserving"}
+# The same inside the packages that have floors of their own.
+FLOORS: dict[str, Sequence[str]] = {
+    "settings": ("schema", "templates", "loading", "reference"),
+    "pipelines": ("pipeline", "base64text", "segmentation", "imaging", "segmented_text", "saliency", "registry"),
+    MODEL_SERVER: (
+        "errors",
+        "flags",
+        "signals",
+        "text_configs",
+        "servables",
+        "inference",
+        "lifecycle",
+        "rpc",
+        "rest_worker",
+        "server",
+        "__main__",
+    ),
 }
-SIDE = "modelserver"
 
 
-def unit_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def place_of(path: Path, folder: Path = PACKAGE) -> str:
+    """The package or module just below `folder` that a file belongs to."""
+    return path.relative_to(folder).parts[0].removesuffix(".py")
 
 
 def imported_modules(path: Path) -> Iterator[str]:
@@ -72,39 +65,75 @@ def imported_modules(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def own_units(path: Path) -> set[str]:
-    """The units of this package that a file imports; `from wsgiapp import __version__` is none."""
-    names = {name.split(".")[1] for name in imported_modules(path) if name.startswith("wsgiapp.")}
-    return {name for name in names if not name.startswith("__")}
+def imported_places(path: Path, package: str = "wsgiapp") -> set[str]:
+    """What a file imports, by the name just below `package`; `from wsgiapp import __version__` is none."""
+    names = {name.removeprefix(f"{package}.") for name in imported_modules(path) if name.startswith(f"{package}.")}
+    return {name.split(".")[0] for name in names if not name.startswith("__version__")}
+
+
+def rejected_imports(path: Path, package: str, floors: Sequence[str]) -> list[str]:
+    """The imports of a file that do not point downward."""
+    folder = PACKAGE.parent / package.replace(".", "/")
+    place = place_of(path, folder)
+    allowed = set(floors[: floors.index(place) + 1])
+    return sorted(imported_places(path, package) - allowed)
 
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+GATEWAY_FILES = [path for path in FILES if place_of(path) != MODEL_SERVER]
+FLOOR_FILES = [
+    (package, path)
+    for package in FLOORS
+    for path in sorted((PACKAGE / package).rglob("*.py"))
+    if path.name != "__init__.py" or path.parent != PACKAGE / package
+]
 
 
-def test_every_module_has_a_level() -> None:
-    assert {unit_of(path) for path in FILES} == {*LEVELS, SIDE}
+def test_every_package_has_its_place() -> None:
+    assert {place_of(path) for path in FILES} == {*HOUSE, MODEL_SERVER}
+    for package, floors in FLOORS.items():
+        files = (PACKAGE / package).rglob("*.py")
+        assert {place_of(path, PACKAGE / package) for path in files} - {"__init__"} == set(floors)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", GATEWAY_FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_downward(path: Path) -> None:
-    unit = unit_of(path)
-    for other in own_units(path) - {unit}:
-        if unit == SIDE:
-            assert LEVELS[other] < 2, f"the model server imports {other}"
-        else:
-            assert other != SIDE, f"{unit} imports the model server"
-            assert LEVELS[other] < LEVELS[unit], f"{unit} imports {other}, which does not stand below it"
+    assert rejected_imports(path, "wsgiapp", HOUSE) == []
 
 
-def test_tensorflow_is_imported_in_one_place_and_gevent_never_beside_it() -> None:
+@pytest.mark.parametrize(
+    ("package", "path"), FLOOR_FILES, ids=[str(path.relative_to(PACKAGE)) for _, path in FLOOR_FILES]
+)
+def test_imports_point_downward_inside(package: str, path: Path) -> None:
+    assert rejected_imports(path, f"wsgiapp.{package}", FLOORS[package]) == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if place_of(path) == MODEL_SERVER], ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_the_model_server_knows_only_the_foundations(path: Path) -> None:
+    assert imported_places(path) - {MODEL_SERVER} <= FOUNDATIONS
+
+
+def test_packages_say_what_is_in_them_and_nothing_else() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if path.parent == PACKAGE:  # it has the version besides
+            assert lines[-1].startswith("__version__")
+            continue
+        assert len(lines) <= 5 and ast.get_docstring(ast.parse("\n".join(lines))), path
+        assert len(ast.parse("\n".join(lines)).body) == 1, path
+
+
+def test_tensorflow_is_imported_in_two_places_and_gevent_never_beside_it() -> None:
     with_tensorflow = set()
     for path in FILES:
         roots = {name.split(".")[0] for name in imported_modules(path)}
         if "tensorflow" in roots:
             with_tensorflow.add(str(path.relative_to(PACKAGE)))
-        if unit_of(path) == SIDE:
+        if place_of(path) == MODEL_SERVER:
             assert "gevent" not in roots, path
-    assert with_tensorflow == {"protos.py", "modelserver/runtime.py"}
+    assert with_tensorflow == {"tfserving/messages.py", "modelserver/servables/runtime.py"}
 
 
 def test_importing_the_package_loads_and_patches_nothing() -> None:
@@ -115,7 +144,8 @@ def test_importing_the_package_loads_and_patches_nothing() -> None:
 
 def test_the_gateway_runs_without_tensorflow_and_without_grpcio() -> None:
     code = (
-        "import sys, wsgiapp.server, wsgiapp.pipelines.segmented_text, wsgiapp.pipelines.saliency;"
+        "import sys, wsgiapp.app, wsgiapp.server.serving;"
+        "import wsgiapp.pipelines.segmented_text, wsgiapp.pipelines.saliency;"
         "print('tensorflow' in sys.modules, 'tensorflow.python' in sys.modules, 'grpc' in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

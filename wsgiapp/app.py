@@ -1,28 +1,44 @@
 """The WSGI application: the URL map, dispatching, and the wiring of all objects."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, BinaryIO
 
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
 
-from wsgiapp import settings as settings_module
-from wsgiapp.backend import ModelServer
-from wsgiapp.controlplane import ControlPlane
-from wsgiapp.dataplane import DataPlane
-from wsgiapp.http import Request, Response, error_response
-from wsgiapp.middleware import WSGIApplication, log_access
-from wsgiapp.settings import Settings
-from wsgiapp.views import Planes, config, health, models, monitoring, predict, tfserving
+from wsgiapp.backend.interface import Backend, Target
+from wsgiapp.backend.model_server import ModelServer
+from wsgiapp.errors import SettingsError
+from wsgiapp.inference.admission import Admission
+from wsgiapp.inference.batch_parity import BatchParity
+from wsgiapp.inference.batcher import BatchLimits
+from wsgiapp.inference.data_plane import DataPlane
+from wsgiapp.inference.native_threads import NativeThreads
+from wsgiapp.inference.passthrough import Passthrough
+from wsgiapp.inference.route import Route
+from wsgiapp.inference.shared_calls import SharedCalls
+from wsgiapp.inference.traffic import Split
+from wsgiapp.management.control_plane import ControlPlane
+from wsgiapp.pipelines import registry
+from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
+from wsgiapp.settings.loading import load_settings
+from wsgiapp.settings.schema import Model, Settings
+from wsgiapp.web.access_log import WSGIApplication, log_access
+from wsgiapp.web.planes import Planes
+from wsgiapp.web.problems import error_response
+from wsgiapp.web.request import Request
+from wsgiapp.web.response import Response
+from wsgiapp.web.views import config, health, models, monitoring, predict, tfserving
 
 log = logging.getLogger(__name__)
 
 # Most requests are to a few paths: where these lead is remembered.
 KNOWN_PATHS = 1024
-LONGEST_KNOWN_PATH = 256
+MAX_KNOWN_PATH = 256
 
 
 class Rest(BaseConverter):
@@ -89,34 +105,76 @@ class Application:
     def dispatch_request(self, request: Request) -> Response:
         """The view's answer; raises what the view raises."""
         try:
-            match = self._known_match if len(request.path) <= LONGEST_KNOWN_PATH else self._urls.match
+            match = self._known_match if len(request.path) <= MAX_KNOWN_PATH else self._urls.match
             view, arguments = match(request.path, request.method)
         except NotFound as exc:
             raise NotFound(f"nothing is served at {request.path}; / lists what is") from exc
         response: Response = view(request, self.planes, **arguments)
         return response
 
+    def warm_up(self) -> None:
+        """Load what the first request would otherwise wait for."""
+        self.planes.data.warm_up()
+
     def close(self) -> None:
-        """Give up the channel to the model server."""
+        """Close the channel to the model server."""
         self.planes.data.close()
 
 
 def create_app(settings: Settings, access_log: BinaryIO) -> Application:
     """Wire everything. The channel is made here, so call it in the process that serves, after any fork."""
     backend = ModelServer(settings.backend.address, message_bytes=settings.backend.message_bytes)
-    planes = Planes(DataPlane(settings, backend), ControlPlane(settings, backend))
-    app = Application(settings, planes)
+    app = Application(settings, create_planes(settings, backend))
     if settings.log.access:
         app.wsgi_app = log_access(app.wsgi_app, access_log)
     return app
+
+
+def create_planes(settings: Settings, backend: Backend) -> Planes:
+    """What the views work with, over a model server. Raises `SettingsError` for a model's pipeline or its options."""
+    limits = settings.limits
+    resources = Resources(
+        text=TextLimits(chars=limits.text_chars, rows=limits.text_rows),
+        image=ImageLimits(pixels=limits.image_pixels),
+        cache=settings.cache,
+    )
+    threads = NativeThreads(len(os.sched_getaffinity(0)))
+    data = DataPlane(
+        {name: _route(model, backend, resources, threads) for name, model in settings.models.items()},
+        backend,
+        Passthrough(backend),
+        Admission(limits.inflight),
+        settings.backend.deadline_seconds,
+    )
+    return Planes(data, ControlPlane(settings, backend))
+
+
+def _route(model: Model, backend: Backend, resources: Resources, threads: NativeThreads) -> Route:
+    try:
+        pipeline = registry.create(model.pipeline, model.options, resources)
+    except SettingsError as exc:
+        raise SettingsError(f"models.{model.name}.{exc}") from exc
+    target = Target(model.name, model.signature, model.version, model.label)
+    parity = BatchParity(backend, target, pipeline.examples, pipeline.padding) if model.batching else None
+    limits = BatchLimits(model.max_batch_size, model.max_inflight)
+    return Route(
+        target=target,
+        split=Split(model.split) if model.split else None,
+        split_key=model.split_key,
+        warm_up=pipeline.warm_up,
+        preprocess=partial(threads.run, pipeline.preprocess) if pipeline.heavy else pipeline.preprocess,
+        postprocess=partial(threads.run, pipeline.postprocess) if pipeline.heavy else pipeline.postprocess,
+        calls=SharedCalls(model.name, backend, parity, limits, pipeline.padding),
+        deadline_seconds=model.deadline_seconds,
+    )
 
 
 def __getattr__(name: str) -> Any:
     """`wsgiapp.app:application`, for any WSGI server: made, and warmed, when it is first asked for."""
     if name != "application":
         raise AttributeError(name)
-    app = create_app(settings_module.load(), sys.stdout.buffer)
-    app.planes.data.warm_up()
+    app = create_app(load_settings(), sys.stdout.buffer)
+    app.warm_up()
     globals()["application"] = app
     return app
 

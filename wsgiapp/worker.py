@@ -24,8 +24,9 @@ def main(argv: list[str] | None = None) -> int:
 
     import socket
 
-    from wsgiapp import logs, settings
     from wsgiapp.errors import WsgiappError
+    from wsgiapp.observability import logs
+    from wsgiapp.settings.loading import load_settings
 
     parser = argparse.ArgumentParser(prog="python -m wsgiapp.worker", description="one gateway worker")
     parser.add_argument("--listen", metavar="HOST:PORT", help="bind this address instead of using descriptor 0")
@@ -40,16 +41,18 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.parent_pipe is not None:
             _end_with_parent(options.parent_pipe)
-        configured = settings.load()
+        configured = load_settings()
         logs.configure(configured.log.level)
-        from wsgiapp.server import serve
+        from wsgiapp.app import create_app
+        from wsgiapp.server.serving import open_access_log, serve
 
         if options.listen:
             host, _, port = options.listen.rpartition(":")
             listener = socket.create_server((host, int(port)), backlog=1024)
         else:
             listener = socket.socket(fileno=0)
-        serve(configured, listener, options.socket)
+        access_log = open_access_log()
+        serve(create_app(configured, access_log), access_log, configured, listener, options.socket)
     except (WsgiappError, OSError) as exc:
         print(f"wsgiapp: {exc}", file=sys.stderr)
         return 1

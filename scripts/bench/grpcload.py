@@ -12,9 +12,9 @@ import grpc
 
 from bench.cases import Case, TextCase
 from bench.outcome import CpuClock, Load, Outcome
-from wsgiapp.codec import decode_tensor
-from wsgiapp.protos import PredictRequest, PredictResponse
-from wsgiapp.stubs import PredictionServiceStub
+from wsgiapp.tfserving.messages import PredictRequest, PredictResponse
+from wsgiapp.tfserving.stubs import PredictionServiceStub
+from wsgiapp.tfserving.tensors import decode_tensor
 
 
 @dataclass(frozen=True)

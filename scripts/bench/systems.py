@@ -275,10 +275,10 @@ def free_port() -> int:
 
 def nginx_program() -> list[str]:
     """Nginx's program, as the stack finds it."""
-    from wsgiapp.render import find_nginx
-    from wsgiapp.settings import load
+    from wsgiapp.deployment.render import find_nginx
+    from wsgiapp.settings.loading import load_settings
 
-    path = find_nginx(load({}))
+    path = find_nginx(load_settings({}))
     if path is None:
         raise Failure("Nginx is not installed; `make setup` installs it")
     return [path]

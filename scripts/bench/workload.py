@@ -13,11 +13,11 @@ import numpy as np
 from bench.cases import ImageCase, RestCase, TextCase, post, post_json
 from bench.peers.picture import encode_mask, network_input
 from bench.peers.words import segment
-from wsgiapp.codec import decode_tensor, encode_tensor
-from wsgiapp.protos import PredictRequest
-from wsgiapp.stubs import PredictionServiceStub
+from wsgiapp.tfserving.messages import PredictRequest
+from wsgiapp.tfserving.stubs import PredictionServiceStub
+from wsgiapp.tfserving.tensors import decode_tensor, encode_tensor
 
-CORPUS = Path(__file__).resolve().parent.parent / "corpus"
+CORPUS = Path(__file__).resolve().parent.parent / "models/lstm/corpus"
 TEXT_PATH, IMAGE_PATH, REST_PATH = "/lstm/predict", "/cv_sod/predict", "/v1/models/lstm:predict"
 # The size of the photographs: (width, height), each about a megapixel.
 SIZES = ((1152, 868), (868, 1152), (1000, 1000), (1280, 780), (1176, 850), (940, 1064), (1024, 976), (1224, 816))

@@ -2,8 +2,9 @@
 
 Usage: python scripts/clients/with_grpc.py [HOST:PORT]   (default: 127.0.0.1:8500)
 
-`wsgiapp.protos` imports TensorFlow Serving's messages without TensorFlow, which takes 4.5 s and half a gigabyte;
-`wsgiapp.codec` stands in for its `make_tensor_proto` and `make_ndarray`.
+`wsgiapp.tfserving.messages` imports TensorFlow Serving's messages without TensorFlow, which takes 4.5 s and half a
+gigabyte;
+`wsgiapp.tfserving.tensors` stands in for its `make_tensor_proto` and `make_ndarray`.
 """
 
 import argparse
@@ -11,9 +12,9 @@ import argparse
 import grpc
 import numpy as np
 
-from wsgiapp.codec import decode_tensor, encode_tensor
-from wsgiapp.protos import GetModelStatusRequest, ModelVersionStatus, PredictRequest
-from wsgiapp.stubs import ModelServiceStub, PredictionServiceStub
+from wsgiapp.tfserving.messages import GetModelStatusRequest, ModelVersionStatus, PredictRequest
+from wsgiapp.tfserving.stubs import ModelServiceStub, PredictionServiceStub
+from wsgiapp.tfserving.tensors import decode_tensor, encode_tensor
 
 # The default of 4 MB is less than one large picture. A channel is made once and shared by all threads.
 OPTIONS = [("grpc.max_send_message_length", 64 * 2**20), ("grpc.max_receive_message_length", 64 * 2**20)]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from modelserver.shelf import Shelf
-from serving_client import ServingClient, connected
-from support import SHARED_DATA, Process, free_port, python_module
-from tensorflow_child import run_child
-from wsgiapp.protos import SavedModel
+from support.processes import SHARED_DATA, SUPPORT, Process, free_port, python_module
+from support.serving_client import ServingClient, connected
+from support.tensorflow_child import run_child
+from support.version_folders import Shelf
+from wsgiapp.tfserving.messages import SavedModel
 
-SERVING_MODELS = Path(__file__).resolve().parent.parent / "serving_models.py"
+SERVING_MODELS = SUPPORT / "serving_models.py"
 HALF_PLUS_TWO = SHARED_DATA / "tfserving/half_plus_two"
 
 

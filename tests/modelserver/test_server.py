@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from modelserver.certificates import OPENSSL, Authority, ssl_config
-from modelserver.shelf import ALL, config_of, labels
-from support import SHARED_DATA, Process, fetch, free_port, poll, python_module
-from wsgiapp.codec import decode_tensor, encode_tensor
-from wsgiapp.protos import (
+from support.certificates import OPENSSL, Authority, ssl_config
+from support.http_client import fetch
+from support.processes import SHARED_DATA, Process, free_port, poll, python_module
+from support.version_folders import ALL, config_of, labels
+from wsgiapp.tfserving.messages import (
     MODEL_MANAGEMENT,
     GetModelMetadataRequest,
     GetModelStatusRequest,
@@ -27,7 +27,8 @@ from wsgiapp.protos import (
     TensorProto,
     types_pb2,
 )
-from wsgiapp.stubs import ModelServiceStub, PredictionServiceStub
+from wsgiapp.tfserving.stubs import ModelServiceStub, PredictionServiceStub
+from wsgiapp.tfserving.tensors import decode_tensor, encode_tensor
 
 
 class Client:

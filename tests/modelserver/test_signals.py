@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import Process
+from support.processes import Process
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import jieba
 import pytest
-
-from support import lexicon_folder
+from support.lexicon import lexicon_folder
 
 
 @pytest.fixture(scope="session")

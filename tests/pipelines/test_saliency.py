@@ -8,10 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from support.images import image_file, photograph
 
-from support import image_file, photograph
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
-from wsgiapp.pipelines import ImageLimits, Media, Payload, Resources
+from wsgiapp.pipelines.pipeline import ImageLimits, Media, Payload, Resources
 from wsgiapp.pipelines.saliency import Saliency
 
 BGR = photograph(90, 70)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support import REPOSITORY
+from support.processes import REPOSITORY
 from wsgiapp.errors import InternalError, InvalidField, SettingsError, TooLarge
-from wsgiapp.pipelines import Payload, Resources, TextLimits
+from wsgiapp.pipelines.pipeline import Payload, Resources, TextLimits
 from wsgiapp.pipelines.segmented_text import SegmentedText
 
 WORDS = ["我", "很", "喜欢", "中国银行", "的", "产品"]

@@ -5,7 +5,7 @@ import sys
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from support import REPOSITORY
+from support.processes import REPOSITORY
 
 PROGRAMS = ("/bin/bash", "/usr/bin/tf_serving_entrypoint.sh", "/usr/bin/tensorflow_model_server")
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from conftest import RunningStack
-from support import REPOSITORY, free_port
-from wsgiapp.render import find_nginx
-from wsgiapp.settings import load
+from support.processes import REPOSITORY, free_port
+from support.stack import RunningStack
+from wsgiapp.deployment.render import find_nginx
+from wsgiapp.settings.loading import load_settings
 
-pytestmark = pytest.mark.skipif(find_nginx(load({})) is None, reason="Nginx is not installed")
+pytestmark = pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")
 CLIENTS = REPOSITORY / "scripts/clients"
 
 

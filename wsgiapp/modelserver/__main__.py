@@ -4,10 +4,10 @@ import logging
 import os
 import sys
 
-from wsgiapp import modelconfig
 from wsgiapp.errors import WsgiappError
 from wsgiapp.modelserver import flags
 from wsgiapp.modelserver.signals import StopSignals
+from wsgiapp.tfserving import model_config
 
 
 def main() -> int:
@@ -17,10 +17,10 @@ def main() -> int:
     signals = StopSignals()
     try:
         if parsed.model_config_file:
-            config = modelconfig.read(parsed.model_config_file)
+            config = model_config.read(parsed.model_config_file)
         else:
-            config = modelconfig.single_model(parsed.model_name, parsed.model_base_path)
-        modelconfig.models_of(config, where=str(parsed.model_config_file or "the command line"))
+            config = model_config.single_model(parsed.model_name, parsed.model_base_path)
+        model_config.models_of(config, where=str(parsed.model_config_file or "the command line"))
         from wsgiapp.modelserver.server import serve  # only now: it imports TensorFlow, which takes seconds
 
         signals.drain_first()

@@ -9,24 +9,25 @@ from functools import partial
 
 import grpc
 
-from wsgiapp.modelserver import credentials, management, textconfigs
-from wsgiapp.modelserver.batching import BatchScheduler
-from wsgiapp.modelserver.batching_parameters import read_parameters
-from wsgiapp.modelserver.config_file import ConfigFile
+from wsgiapp.modelserver import text_configs
 from wsgiapp.modelserver.flags import Flags
-from wsgiapp.modelserver.health import Health
-from wsgiapp.modelserver.loading import LoadOptions, load
-from wsgiapp.modelserver.manager import Lifecycle, Manager
-from wsgiapp.modelserver.model_service import ModelService
-from wsgiapp.modelserver.monitoring import CountingInterceptor, Metrics
-from wsgiapp.modelserver.reloads import MOST_RELOADS, Reloads
-from wsgiapp.modelserver.rest import RestWorker
-from wsgiapp.modelserver.servable import InferenceOptions
-from wsgiapp.modelserver.services import PredictionService
-from wsgiapp.modelserver.threads import Patience, remaining
-from wsgiapp.modelserver.versions import Retries
-from wsgiapp.protos import ModelServerConfig
-from wsgiapp.stubs import add_model_service, add_prediction_service
+from wsgiapp.modelserver.lifecycle.config_file import ConfigFile
+from wsgiapp.modelserver.lifecycle.loading import LoadOptions, load
+from wsgiapp.modelserver.lifecycle.manager import Lifecycle, Manager
+from wsgiapp.modelserver.lifecycle.reloads import MOST_RELOADS, Reloads
+from wsgiapp.modelserver.lifecycle.threads import Patience, remaining
+from wsgiapp.modelserver.lifecycle.versions import Retries
+from wsgiapp.modelserver.rest_worker import RestWorker
+from wsgiapp.modelserver.rpc import credentials, management_service
+from wsgiapp.modelserver.rpc.health import Health
+from wsgiapp.modelserver.rpc.model_service import ModelService
+from wsgiapp.modelserver.rpc.monitoring import CountingInterceptor, Metrics
+from wsgiapp.modelserver.rpc.prediction_service import PredictionService
+from wsgiapp.modelserver.servables.batching import BatchScheduler
+from wsgiapp.modelserver.servables.batching_parameters import read_parameters
+from wsgiapp.modelserver.servables.servable import InferenceOptions
+from wsgiapp.tfserving.messages import ModelServerConfig
+from wsgiapp.tfserving.stubs import add_model_service, add_prediction_service
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def _grpc_server(flags: Flags, manager: Manager, reloads: Reloads, health: Healt
     add_prediction_service(PredictionService(manager, _inference_options(flags)), server)
     add_model_service(ModelService(manager, reloads), server)
     health.add_to(server)
-    server.add_generic_rpc_handlers((management.handler(reloads, metrics),))
+    server.add_generic_rpc_handlers((management_service.handler(reloads, metrics),))
     return server
 
 
@@ -182,7 +183,7 @@ def _metrics_path(flags: Flags) -> str:
     """Where metrics are served, or nothing."""
     if not flags.monitoring_config_file:
         return ""
-    prometheus = textconfigs.read("MonitoringConfig", flags.monitoring_config_file).prometheus_config
+    prometheus = text_configs.read("MonitoringConfig", flags.monitoring_config_file).prometheus_config
     if not prometheus.enable:
         return ""
     return prometheus.path or DEFAULT_METRICS_PATH

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
-from wsgiapp.pipelines import Arrays, Media, Payload, Prepared, Resources, Result, refuse_unknown_options
 from wsgiapp.pipelines.base64text import decode_base64, encode_base64
-from wsgiapp.pipelines.images import ENCODERS, decode_image, resize_map, stretch
+from wsgiapp.pipelines.imaging.images import ENCODERS, decode_image, resize_map, stretch
+from wsgiapp.pipelines.pipeline import Media, Payload, Prepared, Resources, Result, refuse_unknown_options
+from wsgiapp.tfserving.tensors import Arrays
 
 
 class _Wanted(NamedTuple):

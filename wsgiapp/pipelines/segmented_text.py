@@ -9,9 +9,10 @@ import numpy as np
 import orjson
 
 from wsgiapp.errors import InternalError, InvalidField, TooLarge
-from wsgiapp.pipelines import Arrays, Payload, Prepared, Resources, Result, refuse_unknown_options
 from wsgiapp.pipelines.base64text import decode_base64
-from wsgiapp.pipelines.tokenizer import load_tokenizer
+from wsgiapp.pipelines.pipeline import Payload, Prepared, Resources, Result, refuse_unknown_options
+from wsgiapp.pipelines.segmentation.tokenizer import load_tokenizer
+from wsgiapp.tfserving.tensors import Arrays
 
 Row = list[str]
 

@@ -15,14 +15,7 @@ from pydantic import BaseModel
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from bench.peers import picture, words
-from bench.peers.serving import (
-    BACKEND,
-    CHANNEL_OPTIONS,
-    image_output,
-    image_request,
-    text_outputs,
-    text_request,
-)
+from bench.peers.serving import BACKEND, CHANNEL_OPTIONS, image_output, image_request, text_outputs, text_request
 
 
 @asynccontextmanager

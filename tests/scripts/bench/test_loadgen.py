@@ -11,7 +11,7 @@ import pytest
 from bench.cases import ConstantCase, post_json
 from bench.loadgen import run
 from bench.outcome import Load
-from support import free_port
+from support.processes import free_port
 
 RIGHT = b'{"labels":"POS"}'
 CASES = [ConstantCase(post_json("/lstm/predict", {"line": f"{number}"}), RIGHT) for number in range(3)]

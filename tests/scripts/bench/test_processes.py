@@ -9,7 +9,7 @@ import pytest
 
 from bench.outcome import cpu_seconds
 from bench.processes import Child, Failure, command_line, memory, tree
-from support import poll
+from support.processes import poll
 
 THREADS = """
 import threading, time

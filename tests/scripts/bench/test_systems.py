@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from bench.systems import RECIPES, Peer, Stack
-from support import REPOSITORY
-from wsgiapp import settings
-from wsgiapp.render import find_nginx, render
+from support.processes import REPOSITORY
+from wsgiapp.deployment.render import find_nginx, render
+from wsgiapp.settings.loading import load_settings
 
 
-@pytest.mark.skipif(find_nginx(settings.load({})) is None, reason="Nginx is not installed")
+@pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")
 def test_a_peer_s_nginx_is_the_stack_s_without_its_limit(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "stack", tmp_path)
-    made = settings.load(
+    made = load_settings(
         {
             "WSGIAPP_CONF": str(REPOSITORY / "conf"),
             "WSGIAPP_HOME": str(stack.home),

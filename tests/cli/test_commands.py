@@ -1,0 +1,36 @@
+"""The command's own words; what it does to processes is tested with the stack."""
+
+from pathlib import Path
+
+import pytest
+
+from wsgiapp import __version__
+from wsgiapp.cli.__main__ import main
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for argument, expected in (("--version", __version__), ("--help", "restart the workers one by one")):
+        with pytest.raises(SystemExit) as caught:
+            main([argument])
+        assert caught.value.code == 0
+        assert expected in capsys.readouterr().out
+
+
+def test_settings_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings"]) == 0
+    assert "| `http.port` | `8080` | TCP port to listen on |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("command", "status"), [("down", 0), ("status", 3), ("restart", 1), ("logs", 1)])
+def test_nothing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, status: int
+) -> None:
+    monkeypatch.setenv("WSGIAPP_HOME", str(tmp_path))
+    assert main([command]) == status
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_wrong_setting_is_said_plainly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WSGIAPP_HTTP_PORT", "eighty")
+    assert main(["up"]) == 1
+    assert 'wsgiapp: WSGIAPP_HTTP_PORT = "eighty": not a whole number' in capsys.readouterr().err

@@ -1,0 +1,152 @@
+"""The rendered files are complete, fit for their programs, and written only when they change."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.processes import REPOSITORY
+from wsgiapp.deployment.render import find_nginx, render
+from wsgiapp.errors import SettingsError
+from wsgiapp.settings.loading import load_settings
+from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.templates import PLACEHOLDER
+from wsgiapp.tfserving import model_config
+
+needs_nginx = pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")
+
+
+def loaded(tmp_path: Path, home: str = "home", **variables: str) -> Settings:
+    conf = tmp_path / "conf"
+    if not conf.exists():
+        shutil.copytree(REPOSITORY / "conf", conf)
+    return load_settings({"WSGIAPP_CONF": str(conf), "WSGIAPP_HOME": str(tmp_path / home), **variables})
+
+
+def test_everything_is_filled_in_once(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    written = render(made)
+    assert {path.name for path in written} >= {"supervisord.conf", "models.config"}
+    for path in written:
+        assert not PLACEHOLDER.search(path.read_text()), path
+    assert render(made) == []
+    changed = {path.name for path in render(loaded(tmp_path, WSGIAPP_APP_WORKERS="5"))}
+    assert changed - {"nginx.conf"} == {"supervisord.conf"}
+    assert not list(made.run.glob("*.new"))
+
+
+def test_supervisord_s_file(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_APP_WORKERS="3", WSGIAPP_BACKEND_ADDRESS="127.0.0.1:1234")
+    render(made)
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read(made.run / "supervisord.conf")
+    assert parser["fcgi-program:app"]["numprocs"] == "3"
+    assert "--port=1234" in parser["program:modelserver"]["command"]
+    for section in ("program:modelserver", "fcgi-program:app"):
+        assert parser[section]["autorestart"] == "true"
+        assert int(parser[section]["stopwaitsecs"]) > made.http.drain_seconds
+
+
+@pytest.mark.parametrize("home", ["ho me", "50%", "家"])
+def test_odd_names_of_home(tmp_path: Path, home: str) -> None:
+    made = loaded(tmp_path, home, WSGIAPP_HTTP_PORT="18999")
+    render(made)
+    models = model_config.models_of(model_config.read(made.run / "models.config"), where="")
+    assert models["lstm"].base_path == made.home / "models" / "lstm"
+    nginx = find_nginx(made)
+    if nginx:
+        checked = subprocess.run(
+            [nginx, "-t", "-e", "stderr", "-c", str(made.run / "nginx.conf")], capture_output=True, text=True
+        )
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_models_config_can_stay_as_the_model_server_took_it(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    render(made)
+    (made.run / "models.config").write_text("taken")
+    render(made, models=False)
+    assert (made.run / "models.config").read_text() == "taken"
+
+
+@needs_nginx
+def test_limits_reach_nginx(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_LIMITS_BODY_BYTES="12345", WSGIAPP_LIMITS_REQUEST_LINE_BYTES="54321")
+    render(made)
+    text = (made.run / "nginx.conf").read_text()
+    assert "client_max_body_size 12345;" in text
+    assert "large_client_header_buffers 4 54321;" in text
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    ("workers", "inflight", "nginx_workers", "each"),
+    [(2, 256, 1, 128), (3, 256, 1, 128), (2, 256, 2, 64), (2, 8, 1, 4), (1, 1, 1, 1)],
+)
+def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_once_more(
+    tmp_path: Path, workers: int, inflight: int, nginx_workers: int, each: int
+) -> None:
+    made = loaded(
+        tmp_path,
+        WSGIAPP_APP_WORKERS=str(workers),
+        WSGIAPP_LIMITS_INFLIGHT=str(inflight),
+        WSGIAPP_NGINX_WORKERS=str(nginx_workers),
+    )
+    render(made)
+    text = (made.run / "nginx.conf").read_text()
+    spare = max(1, each // 8)
+    entries = [*(f"app_{number:02d}.sock" for number in range(workers)), *["app.sock"] * 8]
+    own, common = " max_fails=1 fail_timeout=1s", " backup max_fails=0"
+    limits = [*[f"{own} max_conns={each}"] * workers, *[f"{common} max_conns={spare}"] * 8]
+    found = re.findall(r'server "unix:.*/run/(.*)"( .* max_conns=\d+);', text)
+    assert found == list(zip(entries, limits, strict=True))
+    assert text.count(f"{workers * each + 8 * spare} predictions are in flight") == 2
+
+
+def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_NGINX_BINARY="", WSGIAPP_HTTP_PORT="18999")
+    assert {path.name for path in render(made)} == {"supervisord.conf", "models.config"}
+    text = (made.run / "supervisord.conf").read_text()
+    assert "socket=tcp://127.0.0.1:18999" in text
+    assert "[program:nginx]" not in text
+    assert "socket_mode=" not in text
+
+
+def test_a_unix_socket_to_the_built_in_model_server(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_BACKEND_ADDRESS="unix:/a folder/serving.sock")
+    render(made)
+    text = (made.run / "supervisord.conf").read_text()
+    assert '--port=0 --grpc_socket_path="/a folder/serving.sock"' in text
+
+
+def test_a_container_in_the_built_in_model_server_s_place(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_APP_BACKEND="container")
+    render(made)
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read(made.run / "supervisord.conf")
+    program = parser["program:modelserver"]
+    assert program["command"].endswith(" -m wsgiapp.cli container")
+    assert int(program["stopwaitsecs"]) > made.http.drain_seconds + 10, "the engine needs time of its own"
+
+
+def test_without_the_built_in_model_server(tmp_path: Path) -> None:
+    made = loaded(tmp_path, WSGIAPP_APP_BACKEND="external", WSGIAPP_BACKEND_ADDRESS="serving.example:8500")
+    render(made)
+    text = (made.run / "supervisord.conf").read_text()
+    assert "[program:modelserver]" not in text
+    assert "[fcgi-program:app]" in text
+
+
+def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"WSGIAPP_HOME = .*: too long"):
+        render(loaded(tmp_path, "h" * 100))
+
+
+def test_an_unknown_placeholder(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    (made.conf / "models.config").write_text("@{nosuch}")
+    with pytest.raises(SettingsError, match=r"models.config: unknown placeholder @\{nosuch\}"):
+        render(made)

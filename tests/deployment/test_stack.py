@@ -1,0 +1,510 @@
+"""The whole stack, through Nginx: predictions, every kind of bad input, processes that die, restarts under load."""
+
+import base64
+import http.client
+import json
+import os
+import pickle
+import re
+import select
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+import pytest
+
+from support.http_client import Answer, Load, fetch, multipart
+from support.images import huge_png, image_file, photograph
+from support.processes import SHARED_DATA, poll
+from support.stack import RunningStack
+from wsgiapp.deployment.render import find_nginx
+from wsgiapp.settings.loading import load_settings
+from wsgiapp.web.problems import problem
+
+pytestmark = pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")
+
+LINE = "我很喜欢中国银行的产品"
+FOUR_BY_FOUR = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAAXNSR0IArs4c6QAAAARnQU1BAACxjwv8YQUAAAAJcEhZcwAAFiUAABYlAUlSJPAAAAAe"
+    "SURBVBhXYwCC____Q0kghoDDhw-jciAKgICBgQEAfYYidT6KA44AAAAASUVORK5CYII="
+)
+PHOTOGRAPHS = [
+    image_file(photograph(300, 200), ".jpg"),
+    image_file(photograph(33, 77), ".png"),
+    *(path.read_bytes() for path in sorted((SHARED_DATA / "photos").glob("*.jpg"))),
+]
+
+
+def b64(data: bytes | str) -> str:
+    return base64.urlsafe_b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
+def text_url(stack: RunningStack, line: str = LINE) -> str:
+    return f"{stack.url}/lstm/predict?line={b64(line)}"
+
+
+def is_positive(body: bytes) -> bool:
+    answer = json.loads(body)
+    return answer["status"] == 0 and answer["labels"] == "POS"
+
+
+def test_text_by_get(stack: RunningStack) -> None:
+    answer = fetch(text_url(stack))
+    assert answer.status == 200 and is_positive(answer.body)
+    assert set(answer.json) == {"status", "classes_id", "labels", "softmax", "model"}
+    assert answer.json["model"] == {"name": "lstm", "version": 1}
+    assert answer.json["classes_id"] == 1
+    assert abs(sum(answer.json["softmax"]) - 1) < 1e-5
+    assert answer.headers["X-Request-ID"]
+    assert fetch(text_url(stack).replace("/lstm", "")).json == answer.json, "the default model"
+
+
+def test_text_by_post(stack: RunningStack) -> None:
+    url = f"{stack.url}/lstm/predict"
+    by_get = fetch(text_url(stack)).json
+    assert fetch(url, {"line": LINE}).json == by_get
+    words = ["非常", "讨厌"]
+    negative = fetch(url, {"words": words, "nwords": 2}).json
+    assert (negative["status"], negative["labels"]) == (0, "NEG")
+    several = fetch(url, {"lines": [LINE, "非常讨厌"]}).json
+    assert several["status"] == 0
+    assert [each["labels"] for each in several["results"]] == ["POS", "NEG"]
+    np.testing.assert_allclose(several["results"][0]["softmax"], by_get["softmax"], atol=1e-5)
+    for literal in (json.dumps(words), b64(json.dumps(words)), b64(str(words))):
+        assert fetch(f"{url}?words={quote(literal)}").json == negative
+
+
+def test_an_image_in_a_url(stack: RunningStack) -> None:
+    answer = fetch(f"{stack.url}/cv_sod/predict?img={FOUR_BY_FOUR}").json
+    assert (answer["status"], answer["encoding"], answer["shape"]) == (0, "png", [4, 4])
+    mask = cv2.imdecode(np.frombuffer(base64.b64decode(answer["img_out"]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (4, 4)
+
+
+@pytest.mark.parametrize("file", PHOTOGRAPHS, ids=len)
+def test_every_form_of_an_image_gives_the_same_mask(stack: RunningStack, file: bytes) -> None:
+    url = f"{stack.url}/cv_sod/predict"
+    body, content_type = multipart("img", "photo.jpg", file)
+    answers = [
+        fetch(f"{url}?img={b64(file)}"),
+        fetch(f"{url}?img={quote(base64.b64encode(file))}"),
+        fetch(url, body, Content_Type=content_type),
+        fetch(url, {"img": b64(file)}),
+        fetch(url, file, Content_Type="image/jpeg"),
+    ]
+    assert [answer.status for answer in answers] == [200] * 5
+    assert len({answer.body for answer in answers}) == 1
+    bare = fetch(url, file, Content_Type="image/jpeg", Accept="image/png")
+    assert bare.headers["Content-Type"] == "image/png"
+    assert bare.body == base64.b64decode(answers[0].json["img_out"])
+    mask = cv2.imdecode(np.frombuffer(bare.body, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert list(mask.shape) == answers[0].json["shape"]
+    assert mask.min() < 64 and mask.max() > 192, "stretched, before it is resized"
+    pickled = fetch(f"{url}?encoding=pickle", file, Content_Type="image/jpeg").json
+    np.testing.assert_array_equal(pickle.loads(base64.b64decode(pickled["img_out"])), mask)
+
+
+TEXT_MISTAKES: list[tuple[str, str, Any, int, str]] = [
+    ("no line", "", None, 400, "line"),
+    ("an empty line", "?line=", None, 400, "line"),
+    ("a blank line", f"?line={b64('  ')}", None, 400, "line"),
+    ("base64 that does not decode", "?line=%21%21%21", None, 400, "line"),
+    ("bytes that are not UTF-8", f"?line={b64('好'.encode('gbk'))}", None, 400, "line"),
+    ("text over the limit", "", {"line": "好" * 10_001}, 413, "line"),
+    ("JSON that is cut off", "", b'{"line": "\xe5\xa5\xbd', 400, "body"),
+    ("a list for an object", "", b'["line"]', 400, "body"),
+    ("nwords that disagrees", "", {"words": ["好"], "nwords": 2}, 400, "nwords"),
+    ("code for words", "", {"words": "__import__('os')"}, 400, "words"),
+    ("code for words in a URL", f"?words={quote('[__import__(chr(111))]')}", None, 400, "words"),
+    ("a body over the limit", "", b'{"line": "' + b"a" * (2 * 2**20) + b'"}', 413, "body"),
+]
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "field"), [row[1:] for row in TEXT_MISTAKES], ids=[row[0] for row in TEXT_MISTAKES]
+)
+def test_mistakes_in_text(stack: RunningStack, query: str, body: Any, status: int, field: str) -> None:
+    expect_problem(fetch(f"{stack.url}/lstm/predict{query}", body), status, field)
+
+
+JPEG = image_file(photograph(300, 200), ".jpg")
+IMAGE_MISTAKES = [
+    ("no image", b"{}", "application/json", 400),
+    ("not an image", b"hello", "image/jpeg", 400),
+    ("an empty file", b"", "image/jpeg", 400),
+    ("a truncated JPEG", JPEG[: len(JPEG) // 2], "image/jpeg", 400),
+    ("a bomb", huge_png(40_000, 40_000), "image/png", 413),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"), [row[1:] for row in IMAGE_MISTAKES], ids=[row[0] for row in IMAGE_MISTAKES]
+)
+def test_mistakes_in_images(stack: RunningStack, body: bytes, kind: str, status: int) -> None:
+    answer = fetch(f"{stack.url}/cv_sod/predict", body, Content_Type=kind)
+    expect_problem(answer, status, "img")
+    assert answer.seconds < 5
+    file, content_type = multipart("img", "x", body)
+    if kind != "application/json":
+        expect_problem(fetch(f"{stack.url}/cv_sod/predict", file, Content_Type=content_type), status, "img")
+
+
+def expect_problem(answer: Any, status: int, field: str | None) -> None:
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json"), answer.body
+    problem = answer.json
+    assert problem["status"] == status
+    assert problem["request_id"] == answer.headers.get("X-Request-ID", problem["request_id"])
+    if field:
+        assert problem["detail"].startswith(f"{field}: ")
+        assert problem["field"] == field
+
+
+def test_mistakes_in_the_request_itself(stack: RunningStack) -> None:
+    too_long = fetch(f"{stack.url}/lstm/predict?line={'A' * (600 * 1024)}")
+    expect_problem(too_long, 414, None)
+    put = fetch(f"{stack.url}/lstm/predict", b"{}", method="PUT")
+    expect_problem(put, 405, None)
+    assert {"GET", "POST"} <= {name.strip() for name in put.headers["Allow"].split(",")}
+    expect_problem(fetch(f"{stack.url}/nosuch/predict?line=YQ"), 404, None)
+    expect_problem(fetch(f"{stack.url}/nosuch"), 404, None)
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as client:
+        client.sendall(b"GARBAGE\r\n\r\n")
+        assert b'"status":400' in client.makefile("rb").read()
+    assert is_positive(fetch(text_url(stack)).body)
+
+
+def test_ids_go_through_and_requests_are_logged(stack: RunningStack) -> None:
+    assert fetch(text_url(stack), X_Request_ID="trace-me-1").headers["X-Request-ID"] == "trace-me-1"
+    refused = fetch(f"{stack.url}/lstm/predict?line={'A' * (600 * 1024)}", X_Request_ID="trace-me-2")
+    assert refused.status == 414
+
+    def logged(pattern: str) -> list[Any]:
+        lines = [line for path in stack.home.glob(f"log/{pattern}") for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in lines]
+
+    line = poll(lambda: [each for each in logged("app_*.access.log") if each["request_id"] == "trace-me-1"], 10)[0]
+    assert (line["status"], line["model"], line["path"], line["client"]) == (200, "lstm", "/lstm/predict", "127.0.0.1")
+    assert poll(lambda: [each for each in logged("nginx.access.log") if each["status"] == 414], 10)
+
+
+def test_health_and_readiness(stack: RunningStack) -> None:
+    assert fetch(f"{stack.url}/healthz").json == {"status": 0}
+    assert fetch(f"{stack.url}/readyz").json == {"status": 0, "models": ["lstm", "cv_sod"]}
+
+
+def batch_rows(stack: RunningStack) -> float:
+    """The rows that all workers have sent to the text model."""
+    text = fetch(f"{stack.url}/metrics").body.decode()
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return float(lines['wsgiapp_batch_rows_sum{model="lstm"}'])
+
+
+def test_the_counters_of_all_workers_are_added_up_and_outlive_them(stack: RunningStack) -> None:
+    with Load(text_url(stack), is_positive, threads=8) as load:
+        poll(lambda: load.answered > 40)
+    files = {path.name for path in (stack.home / "run/metrics").iterdir()}
+    assert files == {"histogram_app-00.db", "histogram_app-01.db"}
+    before = batch_rows(stack)
+    assert {batch_rows(stack) for _ in range(10)} == {before}, "both workers answer alike"
+    assert before >= load.answered
+    pid = stack.pids()["app:app_00"]
+    os.kill(pid, signal.SIGKILL)
+    poll(lambda: stack.pids().get("app:app_00", pid) != pid, 60, "a new app:app_00")
+    assert is_positive(fetch(text_url(stack)).body)
+    poll(lambda: batch_rows(stack) >= before + 1, 10)
+    assert {path.name for path in (stack.home / "run/metrics").iterdir()} == files
+
+
+def test_the_model_server_down(stack: RunningStack) -> None:
+    stack.supervisorctl("stop", "modelserver")
+    answer = fetch(text_url(stack))
+    expect_problem(answer, 503, None)
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.seconds < 1
+    ready = fetch(f"{stack.url}/readyz")
+    assert ready.status == 503 and len(ready.json["missing"]) == 2
+    assert fetch(f"{stack.url}/healthz").status == 200
+    stack.supervisorctl("start", "modelserver")
+    poll(lambda: fetch(text_url(stack)).status == 200, 60)
+
+
+def test_the_model_server_hanging(stack: RunningStack) -> None:
+    pid = stack.pids()["modelserver"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with Load(text_url(stack), lambda body: True, threads=8):
+            poll(lambda: fetch(f"{stack.url}/healthz", timeout=5).seconds < 1, 10)
+            answer = fetch(text_url(stack))
+            expect_problem(answer, 504, None)
+            assert 4.5 < answer.seconds < 8
+            health = fetch(f"{stack.url}/healthz")
+            assert health.status == 200 and health.seconds < 1
+            ready = fetch(f"{stack.url}/readyz")
+            assert ready.status == 503 and ready.seconds < 3
+            os.kill(pid, signal.SIGCONT)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    poll(lambda: fetch(text_url(stack)).status == 200, 30)
+
+
+def test_nginx_refuses_predictions_when_the_workers_are_full(tmp_path_factory: pytest.TempPathFactory) -> None:
+    full = RunningStack(tmp_path_factory.mktemp("full"))
+    full.variables["WSGIAPP_LIMITS_INFLIGHT"] = "16"  # so that Nginx lets 8 through to each of two workers, and 8 more
+    patient = full.home / "conf/wsgiapp.toml"
+    patient.write_text(re.sub(r"(?m)^deadline_seconds = .*$", "deadline_seconds = 60", patient.read_text()))
+    words = "24 predictions are in flight; try again in a moment"
+    try:
+        up = full.wsgiapp("up")
+        assert up.returncode == 0, up.stderr
+        os.kill(full.pids()["modelserver"], signal.SIGSTOP)
+        clients = [http.client.HTTPConnection("127.0.0.1", full.port, timeout=60) for _ in range(28)]
+        for client in clients:
+            post(client, "/lstm/predict", {"line": LINE})
+        refused = poll(lambda: found if len(found := answered(clients)) == 4 else None)
+
+        client, other = refused[:2]
+        sockets = client.sock, other.sock
+        by_nginx = read(client)
+        assert (by_nginx.status, by_nginx.headers["Content-Type"]) == (503, "application/problem+json")
+        assert by_nginx.headers["Retry-After"] == "1"
+        assert by_nginx.body == problem(503, words, by_nginx.json["request_id"]).body, "to the letter as a worker does"
+        read(other)
+        post(other, "/v1/models/lstm:predict", {"instances": []})
+        like_tf_serving = read(other)
+        assert (like_tf_serving.status, like_tf_serving.headers["Content-Type"]) == (503, "application/json")
+        assert like_tf_serving.headers["Retry-After"] == "1"
+        assert like_tf_serving.json == {"error": words}
+        assert fetch(text_url(full)).status == 503, "by GET, too"
+
+        assert fetch(f"{full.url}/healthz").json == {"status": 0}
+        assert len(fetch(f"{full.url}/readyz").json["missing"]) == 2
+        assert "wsgiapp_batch_rows_sum" in fetch(f"{full.url}/metrics").body.decode()
+        assert fetch(f"{full.url}/").status == 200
+        assert fetch(f"{full.url}/v1/config").status == 403, "without a token in the settings"
+
+        os.kill(full.pids()["modelserver"], signal.SIGCONT)
+        for waiting in set(clients) - set(refused):
+            assert is_positive(read(waiting).body)
+        post(client, "/lstm/predict", {"line": LINE})
+        assert is_positive(read(client).body)
+        assert (client.sock, other.sock) == sockets, "connections outlive a refusal"
+
+        def logged() -> list[Any]:
+            lines = (full.home / "log/nginx.access.log").read_text().splitlines()
+            return [each for each in map(json.loads, lines) if each["request_id"] == by_nginx.json["request_id"]]
+
+        (line,) = poll(logged, 10)
+        assert (line["status"], line["upstream_status"], line["path"]) == (503, "502", "/lstm/predict")
+        assert "no live upstreams" not in (full.home / "log/nginx.log").read_text(), "a line for each would cost more"
+    finally:
+        full.wsgiapp("down")
+
+
+def post(client: http.client.HTTPConnection, path: str, fields: Any) -> None:
+    client.request("POST", path, json.dumps(fields), {"Content-Type": "application/json"})
+
+
+def answered(clients: list[http.client.HTTPConnection]) -> list[http.client.HTTPConnection]:
+    """Those whose answer has come."""
+    readable = select.select([client.sock for client in clients], [], [], 0)[0]
+    return [client for client in clients if client.sock in readable]
+
+
+def read(client: http.client.HTTPConnection) -> Answer:
+    response = client.getresponse()
+    return Answer(response.status, dict(response.getheaders()), response.read(), 0.0)
+
+
+@pytest.mark.parametrize("name", ["app:app_00", "nginx", "modelserver"])
+def test_a_killed_process_comes_back(stack: RunningStack, name: str) -> None:
+    pid = stack.pids()[name]
+    os.kill(pid, signal.SIGKILL)
+    poll(lambda: stack.pids().get(name, pid) != pid, 60, f"a new {name}")
+    stack.wait_until_ready()
+    assert is_positive(fetch(text_url(stack)).body)
+
+
+def test_a_killed_nginx_worker_comes_back(stack: RunningStack) -> None:
+    master = stack.pids()["nginx"]
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    poll(lambda: answers(stack), 30)
+
+
+def answers(stack: RunningStack) -> bool:
+    try:
+        return is_positive(fetch(text_url(stack)).body)
+    except OSError:
+        return False
+
+
+def test_a_worker_killed_under_load_loses_no_request(stack: RunningStack) -> None:
+    with Load(text_url(stack), is_positive, threads=12) as load:
+        poll(lambda: load.answered > 200)
+        pid = stack.pids()["app:app_01"]
+        os.kill(pid, signal.SIGKILL)
+        poll(lambda: stack.pids().get("app:app_01", pid) != pid, 60)
+        seen = load.answered
+        poll(lambda: load.answered > seen + 200)
+    assert not load.failures, load.failures[:5]
+
+
+def test_workers_get_equal_shares_also_after_one_came_back(stack: RunningStack) -> None:
+    def lines() -> list[int]:
+        return [(stack.home / f"log/app_{number:02d}.access.log").read_bytes().count(b"\n") for number in range(2)]
+
+    def are_even() -> bool:
+        before = lines()
+        with Load(text_url(stack), is_positive, threads=1) as load:  # so that no worker is ever busier than another
+            poll(lambda: load.answered > 60)
+        assert not load.failures, load.failures[:5]
+
+        def logged() -> list[int] | None:
+            got = [now - then for now, then in zip(lines(), before, strict=True)]
+            return got if sum(got) >= load.answered else None
+
+        got = poll(logged)
+        return bool(min(got) > 0.4 * sum(got))
+
+    poll(are_even)  # a worker that was killed before may be on its way back
+    assert are_even()
+    pid = stack.pids()["app:app_00"]
+    os.kill(pid, signal.SIGKILL)
+    poll(lambda: stack.pids().get("app:app_00", pid) != pid, 60)
+    poll(are_even)
+    assert are_even()
+
+
+def test_a_rolling_restart_under_load_loses_no_request(stack: RunningStack) -> None:
+    before = stack.pids()
+    with Load(text_url(stack), is_positive, threads=12) as load:
+        poll(lambda: load.answered > 200)
+        restarted = stack.wsgiapp("restart")
+        assert restarted.returncode == 0, restarted.stderr
+        seen = load.answered
+        poll(lambda: load.answered > seen + 200)
+    assert not load.failures, load.failures[:5]
+    after = stack.pids()
+    assert {name for name in before if before[name] != after[name]} == {"app:app_00", "app:app_01"}
+
+
+def test_a_restart_leaves_a_broken_models_config_to_the_check(stack: RunningStack) -> None:
+    """It is not in force, and so not what the model server would start with, if it died now."""
+    file = stack.home / "conf/models.config"
+    whole, taken = file.read_text(), (stack.home / "run/models.config").read_text()
+    file.write_text("improperly formatted file")
+    try:
+        assert stack.wsgiapp("restart").returncode == 0
+        assert "Error parsing text-format" in stack.wsgiapp("models", "reload").stderr
+        assert (stack.home / "run/models.config").read_text() == taken
+        assert is_positive(fetch(text_url(stack)).body)
+    finally:
+        file.write_text(whole)
+
+
+def test_a_second_up_is_harmless(stack: RunningStack) -> None:
+    before = stack.pids()
+    started = time.monotonic()
+    up = stack.wsgiapp("up")
+    assert up.returncode == 0, up.stderr
+    assert stack.url in up.stdout
+    assert time.monotonic() - started < 15
+    assert stack.pids() == before
+
+
+def test_status(stack: RunningStack) -> None:
+    status = stack.wsgiapp("status")
+    assert status.returncode == 0
+    assert [line.split()[1] for line in status.stdout.splitlines()] == ["RUNNING"] * 4
+
+
+def processes_of(home: Path) -> list[str]:
+    """The command lines that name a home folder; Nginx's children name nothing but are in its master's group."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if int(entry.name) != os.getpid() and (str(home) in line or f"WSGIAPP_HOME={home}\0" in environment):
+            found.append(f"{entry.name} {line}")
+    return found
+
+
+def test_a_second_stack_beside_the_first_goes_without_a_trace(
+    stack: RunningStack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    second = RunningStack(tmp_path_factory.mktemp("second"))
+    taken = second.wsgiapp("up", WSGIAPP_HTTP_PORT=str(stack.port))
+    assert taken.returncode == 1
+    assert f"http.port: cannot listen on 127.0.0.1:{stack.port}" in taken.stderr
+    try:
+        up = second.wsgiapp("up")
+        assert up.returncode == 0, up.stderr
+        assert is_positive(fetch(text_url(second)).body) and is_positive(fetch(text_url(stack)).body)
+        os.kill(int((second.home / "run/supervisord.pid").read_text()), signal.SIGKILL)
+        again = second.wsgiapp("up")  # ends what the killed supervisord left behind, and starts anew
+        assert again.returncode == 0, again.stderr
+        assert is_positive(fetch(text_url(second)).body)
+        os.kill(second.pids()["nginx"], signal.SIGKILL)
+    finally:
+        down = second.wsgiapp("down")
+    assert down.returncode == 0, down.stderr
+    assert processes_of(second.home) == []
+    assert [path for path in (second.home / "run").iterdir() if path.is_socket()] == []
+    for port in (second.port, second.backend_port):
+        socket.create_server(("127.0.0.1", port)).close()
+    assert second.wsgiapp("down").returncode == 0
+    assert second.wsgiapp("status").returncode != 0
+    assert is_positive(fetch(text_url(stack)).body)
+
+
+def test_a_stack_that_cannot_start_shows_the_right_log(tmp_path_factory: pytest.TempPathFactory) -> None:
+    broken = RunningStack(tmp_path_factory.mktemp("broken"))
+    (broken.home / "conf/models.config").write_text("improperly formatted file")
+    try:
+        up = broken.wsgiapp("up")
+    finally:
+        broken.wsgiapp("down")
+    assert up.returncode == 1
+    assert "modelserver does not start" in up.stderr
+    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in up.stderr
+    assert "Traceback" not in up.stderr
+
+
+def test_a_model_server_that_is_there_already(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> None:
+    guest = RunningStack(tmp_path_factory.mktemp("guest"))
+    guest.variables |= {
+        "WSGIAPP_APP_BACKEND": "external",
+        "WSGIAPP_BACKEND_ADDRESS": f"127.0.0.1:{stack.backend_port}",
+    }
+    try:
+        up = guest.wsgiapp("up")
+        assert up.returncode == 0, up.stderr
+        assert set(guest.pids()) == {"app:app_00", "app:app_01", "nginx"}
+        assert is_positive(fetch(text_url(guest)).body)
+    finally:
+        guest.wsgiapp("down")
+
+
+def test_without_nginx_and_with_a_unix_socket_to_the_model_server(tmp_path_factory: pytest.TempPathFactory) -> None:
+    bare = RunningStack(tmp_path_factory.mktemp("bare"))
+    bare.variables["WSGIAPP_NGINX_BINARY"] = ""
+    bare.variables["WSGIAPP_BACKEND_ADDRESS"] = f"unix:{bare.home}/run/serving.sock"
+    try:
+        up = bare.wsgiapp("up")
+        assert up.returncode == 0, up.stderr
+        assert set(bare.pids()) == {"app:app_00", "app:app_01", "modelserver"}
+        with Load(text_url(bare), is_positive, threads=2) as load:
+            poll(lambda: load.answered > 200)
+        assert not load.failures
+        assert fetch(f"{bare.url}/lstm/predict?line={'A' * (600 * 1024)}").status == 414
+    finally:
+        bare.wsgiapp("down")
+    assert processes_of(bare.home) == []

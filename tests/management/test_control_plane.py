@@ -1,0 +1,184 @@
+"""Changes of the models: applied first, written afterwards, undone where they fail."""
+
+import fcntl
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support.home import TEXT, Home
+from support.processes import poll
+from wsgiapp.backend.interface import Target
+from wsgiapp.errors import (
+    Conflict,
+    InvalidArgument,
+    InvalidField,
+    NotFound,
+    PermissionDenied,
+    RequestError,
+    Unauthenticated,
+)
+from wsgiapp.management.control_plane import ControlPlane
+from wsgiapp.settings.loading import load_settings
+from wsgiapp.tfserving import model_config
+from wsgiapp.tfserving.messages import ModelVersionStatus
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def test_models(home: Home) -> None:
+    (model,) = home.control.models()
+    assert (model.name, dict(model.labels)) == ("m", {"stable": 1})
+    assert [(each.version, each.state) for each in model.versions] == [(1, ModelVersionStatus.AVAILABLE)]
+    home.shelf.tells = False  # as TF Serving
+    assert home.control.models() == [model]
+
+
+def test_promote_and_back(home: Home) -> None:
+    assert home.control.promote("m", 2, "stable") == 1
+    assert home.labels == {"stable": 2}
+    assert "# ours" in home.file.read_text() and "@{models}/m" in home.file.read_text()
+    assert home.control.promote("m", 3, "canary") is None
+    assert home.labels == {"stable": 2, "canary": 3}
+    assert home.control.promote("m", 1, "stable") == 2
+    assert home.labels == {"stable": 1, "canary": 3}
+    (model,) = home.control.models()
+    assert {each.version for each in model.versions} == {1, 2, 3}, "each is still there to go back to"
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "error", "message"),
+    [
+        ("m", 9, NotFound, "version 9 is not in .*; there are 1, 2, 3"),
+        ("x", 1, NotFound, "model 'x' is not in models.config; there are m"),
+        (
+            "m",
+            3,
+            Conflict,
+            "not promoted: version 3 cannot be loaded: broken; the configuration from before is active",
+        ),
+    ],
+)
+def test_a_promotion_that_fails_leaves_all_as_it_was(
+    home: Home, model: str, version: int, error: type[RequestError], message: str
+) -> None:
+    home.shelf.broken = {3}
+    before = home.shelf.in_force
+    with pytest.raises(error, match=message):
+        home.control.promote(model, version, "stable")
+    assert home.shelf.in_force == before
+    assert (home.labels, home.file.read_text()) == ({"stable": 1}, TEXT)
+
+
+def test_a_version_that_takes_too_long_is_not_promoted(home: Home) -> None:
+    seen = home.shelf.status
+    home.shelf.status = lambda target, deadline: [  # type: ignore[method-assign]
+        each for each in seen(target, deadline) if each.version != 2
+    ]
+    with pytest.raises(Conflict, match="version 2 is not AVAILABLE after 1 s"):
+        home.control.promote("m", 2, "stable")
+    assert home.labels == {"stable": 1}
+
+
+def test_an_interrupted_promotion_leaves_all_as_it_was(home: Home) -> None:
+    before, seen = home.shelf.in_force, home.shelf.status
+    looks = []
+
+    def interrupted(target: Target, deadline: float) -> list[ModelVersionStatus]:
+        looks.append(target)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+        return seen(target, deadline)
+
+    home.shelf.status = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        home.control.promote("m", 2, "stable")
+    assert home.shelf.in_force == before
+    assert (home.labels, home.file.read_text()) == ({"stable": 1}, TEXT)
+
+
+def test_a_model_server_elsewhere_is_not_asked_for_its_folders(home: Home) -> None:
+    elsewhere = ControlPlane(replace(home.settings, app=replace(home.settings.app, backend="external")), home.shelf)
+    assert elsewhere.promote("m", 2, "stable") == 1
+    assert home.labels == {"stable": 2}
+    home.file.write_text(home.file.read_text().replace("/m", "/nowhere"))
+    assert [finding.is_error for finding in elsewhere.check()] == []
+    assert [finding.is_error for finding in home.control.check()] == [True]
+
+
+def test_changes_not_applied_are_not_promoted_along(home: Home) -> None:
+    home.file.write_text(TEXT.replace("versions: 1", "versions: 1 versions: 2"))
+    with pytest.raises(Conflict, match="changes that are not active"):
+        home.control.promote("m", 2, "stable")
+    home.control.reload()
+    home.control.promote("m", 2, "stable")
+    assert home.labels == {"stable": 2}
+
+
+def test_a_reload_with_errors_needs_force(home: Home) -> None:
+    reloads = len(home.shelf.reloads)
+    more = 'config { name: "b" base_path: "/nowhere" model_platform: "tensorflow" }\n'
+    home.file.write_text(TEXT.replace("  config {", f"  {more}  config {{"))
+    with pytest.raises(InvalidArgument, match="not reloaded: b: base_path /nowhere"):
+        home.control.reload()
+    assert len(home.shelf.reloads) == reloads
+    assert [finding.is_error for finding in home.control.check() if "/nowhere" in finding.text] == [True]
+    home.file.write_text("improperly formatted file")
+    with pytest.raises(InvalidArgument, match="Error parsing text-format"):
+        home.control.reload(force=True)
+    assert model_config.read(home.settings.run / "models.config") == home.shelf.in_force
+
+
+def test_the_check_knows_the_gateway_s_models(home: Home) -> None:
+    home.file.write_text(TEXT.replace('"m"', '"n"'))
+    texts = [finding.text for finding in home.control.check()]
+    assert "m: in wsgiapp.toml, but not in models.config" in texts
+
+
+def test_a_configuration_from_elsewhere_stays_in_known_folders(home: Home) -> None:
+    models = str(home.settings.home / "models")
+    new = TEXT.replace("@{models}", models).replace("versions: 1", "versions: 1 versions: 2")
+    home.control.replace(new)
+    assert home.file.read_text() == new
+    assert home.file.with_name("models.config.previous").read_text() == TEXT
+    assert home.labels == {"stable": 1}
+    for folder in ("/etc", f"{models}/../secret", "relative"):
+        with pytest.raises(InvalidField, match="base_path"):
+            home.control.replace(TEXT.replace("@{models}/m", folder), force=True)
+    assert home.file.read_text() == new
+
+
+def test_one_change_at_a_time(home: Home) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        started.set()
+        assert go_on.wait(30)
+
+    home.shelf.on_reload = wait
+    first = threading.Thread(target=home.control.reload)
+    first.start()
+    assert started.wait(30)
+    with pytest.raises(Conflict, match="another change of the models is under way"):
+        home.control.promote("m", 2, "stable")
+    home.shelf.on_reload = lambda: None
+    go_on.set()
+    first.join()
+    with (home.settings.run / "models.lock").open() as file:
+        poll(lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB) is None, 5)
+    home.control.promote("m", 2, "stable")
+    assert home.labels == {"stable": 2}
+
+
+def test_who_may(home: Home, tmp_path: Path) -> None:
+    home.control.authorize("secret")
+    for token in ("", "Secret", "secret2", "\udcff"):
+        with pytest.raises(Unauthenticated):
+            home.control.authorize(token)
+    without = ControlPlane(load_settings({}), home.shelf)
+    with pytest.raises(PermissionDenied, match="is empty"):
+        without.authorize("")

@@ -1,0 +1,69 @@
+"""Version directories that load, that do not, and what is left of them: each in a process with TensorFlow."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.tensorflow_child import load_outcomes, run_child
+
+VARIABLES = "variables/variables.data-00000-of-00001"
+INDEX = "variables/variables.index"
+
+
+def cut(name: str, size: int) -> Callable[[Path], None]:
+    return lambda folder: os.truncate(folder / name, size)
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "whole": (lambda folder: None, "OK", ""),
+    "no_model": (remove("saved_model.pb"), "NOT_FOUND", "should have a file called `saved_model.pb`"),
+    "empty_model": (cut("saved_model.pb", 0), "NOT_FOUND", "it has no meta graph with the tags of --saved_model_tags"),
+    "half_model": (cut("saved_model.pb", 3000), "DATA_LOSS", "saved_model.pb is truncated or no SavedModel"),
+    "no_variables": (lambda folder: shutil.rmtree(folder / "variables"), "NOT_FOUND", f"{INDEX} is missing"),
+    "no_index": (remove(INDEX), "NOT_FOUND", f"{INDEX} is missing"),
+    "half_index": (cut(INDEX, 60), "DATA_LOSS", "its variables are missing or truncated"),
+    "no_data": (remove(VARIABLES), "DATA_LOSS", "its variables are missing or truncated"),
+    "half_data": (cut(VARIABLES, 3), "DATA_LOSS", "its variables are missing or truncated"),
+    "half_lite": (cut("model.tflite", 300), "DATA_LOSS", "convert it again"),
+    "lite": (remove("saved_model.pb"), "OK", ""),
+}
+
+
+def test_what_does_not_load_says_what_to_do(
+    tiny_versions: dict[int, Path], serving_models: Path, tmp_path: Path
+) -> None:
+    for name, (damage, _, _) in DAMAGE.items():
+        source = serving_models / "lite/1" if "lite" in name else tiny_versions[1]
+        shutil.copytree(source, tmp_path / name)
+        damage(tmp_path / name)
+    outcomes = load_outcomes(*(tmp_path / name for name in DAMAGE), prefer_tflite=True)
+    for (name, (_, code, text)), (found_code, found_text) in zip(DAMAGE.items(), outcomes, strict=True):
+        assert found_code == code, f"{name}: {found_text}"
+        assert text in found_text
+        assert "\n" not in found_text
+        assert code == "OK" or str(tmp_path / name) in found_text
+
+
+def test_tags_and_warm_up_are_chosen(serving_models: Path, tmp_path: Path) -> None:
+    shutil.copytree(serving_models / "train/1", tmp_path / "1")
+    requests = tmp_path / "1/assets.extra/tf_serving_warmup_requests"
+    requests.parent.mkdir()
+    requests.write_bytes(b"no records at all")
+    assert load_outcomes(tmp_path / "1", tags=["train"])[0][0] == "DATA_LOSS"
+    assert load_outcomes(tmp_path / "1", tags=["train"], warmup_iterations=0) == [("OK", "")]
+
+
+@pytest.mark.parametrize("model", ["large", "many"])
+def test_an_unloaded_version_gives_its_memory_back(memory_models: Path, model: str) -> None:
+    """100 MB of variables, or many operations: after 20 loads and unloads within 10% of what it was after 2."""
+    megabytes = [float(line) for line in run_child("memory", str(memory_models / model), "20")]
+    assert len(megabytes) == 20
+    assert megabytes[-1] < 1.1 * megabytes[1], megabytes
+    assert megabytes[-1] - megabytes[1] < 25, f"more than a quarter of the variables is still there: {megabytes}"

@@ -1,0 +1,76 @@
+"""`RunningStack`: all processes of the service."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from support.http_client import fetch
+from support.lexicon import give_lexicon
+from support.processes import REPOSITORY, free_port, poll, python_module
+
+
+class RunningStack:
+    """All processes of the service, as `wsgiapp up` starts them, in a home folder of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port, self.backend_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        models = Path(os.environ.get("WSGIAPP_HOME", REPOSITORY / "var")) / "models"
+        assert (models / "lstm/1/saved_model.pb").exists(), f"no demo models in {models}; `make models` trains them"
+        for model in ("lstm", "cv_sod"):  # the demo models alone, and not what else was put beside them
+            shutil.copytree(models / model / "1", home / "models" / model / "1")
+        shutil.copytree(REPOSITORY / "conf", home / "conf")
+        give_lexicon(home)
+        self.variables = {
+            "WSGIAPP_APP_WORKERS": "2",
+            "WSGIAPP_HOME": str(home),
+            "WSGIAPP_CONF": str(home / "conf"),
+            "WSGIAPP_HTTP_PORT": str(self.port),
+            "WSGIAPP_BACKEND_ADDRESS": f"127.0.0.1:{self.backend_port}",
+            "WSGIAPP_LIMITS_BODY_BYTES": str(2 * 2**20),
+            "WSGIAPP_LIMITS_REQUEST_LINE_BYTES": str(512 * 1024),
+        }
+
+    def wsgiapp(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run the `wsgiapp` command on this stack."""
+        return self._run(python_module("wsgiapp.cli", *arguments), **variables)
+
+    def supervisorctl(self, *arguments: str) -> str:
+        program = str(Path(sys.executable).with_name("supervisorctl"))
+        return self._run([program, "-c", str(self.home / "run/supervisord.conf"), *arguments]).stdout
+
+    def pids(self) -> dict[str, int]:
+        """The process ids of the running programs, by supervisorctl's names."""
+        transport = SupervisorTransport(None, None, f"unix://{self.home}/run/supervisor.sock")
+        processes: Any = ServerProxy("http://127.0.0.1", transport).supervisor.getAllProcessInfo()
+        return {
+            each["name"] if each["name"] == each["group"] else f"{each['group']}:{each['name']}": each["pid"]
+            for each in processes
+            if each["statename"] == "RUNNING"
+        }
+
+    def is_ready(self) -> bool:
+        try:
+            return fetch(f"{self.url}/readyz", timeout=10).status == 200
+        except OSError:
+            return False
+
+    def wait_until_ready(self) -> None:
+        poll(lambda: len(self.pids()) == 4 and self.is_ready(), 90, "a ready stack")
+
+    def logs(self) -> str:
+        """The end of each log, for a failing test."""
+        texts = [f"--- {path}\n{path.read_text(errors='replace')[-3000:]}" for path in self.home.glob("log/*.log")]
+        return "\n".join(texts)
+
+    def _run(self, command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("WSGIAPP_")}
+        env = {**inherited, **self.variables, **variables}
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)

@@ -1,0 +1,100 @@
+"""What tests ask of the parts that import TensorFlow, in a process of its own: `python tensorflow_child.py TASK ...`.
+
+errors OPTIONS DIR...   load each version directory, print one line of JSON with the outcome of each
+memory DIR CYCLES      load and unload a version, print the resident megabytes after each cycle
+pool DIR RUNS          run a version, print the seconds of CPU time that TensorFlow's pool of threads took
+models DIR             write two models to measure memory with: `large` variables and `many` operations
+"""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def run_child(task: str, *arguments: str) -> list[str]:
+    """The lines that a task prints."""
+    command = [sys.executable, __file__, task, *arguments]
+    done = subprocess.run(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+def load_outcomes(*folders: Path, **options: object) -> list[tuple[str, str]]:
+    """The status code and the text with which loading each version directory ends, with these `LoadOptions`."""
+    lines = run_child("errors", json.dumps(options), *map(str, folders))
+    return [(code, text) for code, text in map(json.loads, lines)]
+
+
+def load_all(options_json: str, *folders: str) -> None:
+    from wsgiapp.modelserver.errors import ServingError
+    from wsgiapp.modelserver.lifecycle.loading import LoadOptions, load
+
+    options = LoadOptions(**json.loads(options_json))
+    for folder in folders:
+        try:
+            load(Path(folder), options).close()
+            print(json.dumps(["OK", ""]))
+        except ServingError as exc:
+            print(json.dumps([exc.code.name, str(exc)]))
+
+
+def measure_memory(folder: str, cycles: str) -> None:
+    import numpy as np
+
+    from wsgiapp.modelserver.lifecycle.loading import LoadOptions, load
+
+    loaders = ThreadPoolExecutor(2)  # as the manager's
+    for _ in range(int(cycles)):
+        servable = loaders.submit(load, Path(folder), LoadOptions()).result()
+        signature = servable.signatures["serving_default"]
+        servable.run({signature.inputs["x"].name: np.ones((4, 8), np.float32)}, [signature.outputs["y"].name])
+        servable.close()
+        del servable
+        print(int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES / 2**20, flush=True)
+
+
+def measure_pool(folder: str, runs: str) -> None:
+    import numpy as np
+
+    from wsgiapp.modelserver.lifecycle.loading import LoadOptions, load
+
+    servable = load(Path(folder), LoadOptions())
+    signature = servable.signatures["serving_default"]
+    for _ in range(int(runs)):
+        servable.run({signature.inputs["x"].name: np.ones((4, 8), np.float32)}, [signature.outputs["y"].name])
+    nanoseconds = [
+        int((task / "schedstat").read_text().split()[0])
+        for task in Path("/proc/self/task").iterdir()
+        if (task / "comm").read_text() == "tf_Compute\n"
+    ]
+    print(sum(nanoseconds) / 1e9)
+
+
+def write_models(folder: str) -> None:
+    import tensorflow as tf
+
+    class Model(tf.Module):
+        def __init__(self, width, operations, pieces):
+            self.wide = tf.Variable(tf.random.normal([8, width]))
+            self.pieces = [tf.Variable(tf.ones([8])) for _ in range(pieces)]
+            self.operations = operations
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="x")])
+        def predict(self, x):
+            for number in range(self.operations):
+                x = x * self.pieces[number % len(self.pieces)] + float(number)
+            return {"y": tf.reduce_sum(tf.matmul(x, self.wide), axis=1)}
+
+    for name, model in (("large", Model(3_300_000, 1, 1)), ("many", Model(8, 60, 20))):
+        tf.saved_model.save(model, f"{folder}/{name}", signatures={"serving_default": model.predict})
+
+
+if __name__ == "__main__":
+    {"errors": load_all, "memory": measure_memory, "pool": measure_pool, "models": write_models}[sys.argv[1]](
+        *sys.argv[2:]
+    )

@@ -1,0 +1,235 @@
+"""Bodies: inflated where they are gzipped, in bounded memory; errors in the form that their path wants."""
+
+import gzip
+import io
+import json
+import time
+import tracemalloc
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
+from werkzeug.test import EnvironBuilder
+
+from support.http_client import gzip_bomb, multipart
+from wsgiapp.errors import InvalidField, Overloaded, TooLarge
+from wsgiapp.errors import NotFound as NoSuchModel
+from wsgiapp.web.problems import error_response
+from wsgiapp.web.request import Request
+from wsgiapp.web.response import STATUS_LINES, Response, answer
+
+LIMIT = 1_000_000
+
+
+def request(
+    body: bytes, encoding: str | None = "gzip", kind: str = "application/json", path: str = "/predict"
+) -> Request:
+    headers = {"Content-Encoding": encoding} if encoding is not None else {}
+    environ = EnvironBuilder(path, method="POST", data=body, content_type=kind, headers=headers).get_environ()
+    return Request(environ, LIMIT)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", " x-gzip "])
+def test_every_kind_of_body_may_be_gzipped(encoding: str) -> None:
+    assert request(gzip.compress(b'{"line": "a"}'), encoding).payload().fields == {"line": "a"}
+    form = request(gzip.compress(b"line=a"), encoding, "application/x-www-form-urlencoded")
+    assert form.payload().fields == {"line": "a"}
+    picture = request(gzip.compress(b"picture"), encoding, "image/png")
+    assert picture.payload().files == {"": b"picture"}
+    body, kind = multipart("img", "a.png", b"picture" * 1000, encoding="npy")
+    parts = request(gzip.compress(body), encoding, kind).payload()
+    assert parts.files == {"img": b"picture" * 1000} and parts.fields == {"encoding": "npy"}
+
+
+@pytest.mark.parametrize("encoding", [None, "", "identity"])
+def test_others_are_as_they_are(encoding: str | None) -> None:
+    assert request(b'{"line": "a"}', encoding).payload().fields == {"line": "a"}
+
+
+def test_an_encoding_that_is_not_understood() -> None:
+    for encoding in ("br", "deflate", "gzip, gzip"):
+        with pytest.raises(UnsupportedMediaType, match="only gzip"):
+            request(b"", encoding).payload()
+
+
+def test_up_to_the_limit() -> None:
+    assert len(request(gzip.compress(bytes(LIMIT))).get_data()) == LIMIT
+    with pytest.raises(TooLarge, match=f"body: it inflates to more than the limit of {LIMIT} bytes"):
+        request(gzip.compress(bytes(LIMIT + 1))).get_data()
+    with pytest.raises(RequestEntityTooLarge):
+        request(bytes(LIMIT + 1)).get_data()
+
+
+WHOLE = gzip.compress(b'{"line": "a"}' * 10_000)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "the gzip stream is cut off"),
+        (WHOLE[:-1], "the gzip stream is cut off"),
+        (b'{"line": "a"}', "not gzip, as Content-Encoding says"),
+        (zlib.compress(b"a"), "not gzip, as Content-Encoding says"),
+        (WHOLE[:40] + b"\0" * 20 + WHOLE[60:], "not gzip, as Content-Encoding says"),
+        (WHOLE[:-8] + bytes(8), "not gzip, as Content-Encoding says"),
+        (WHOLE + b"x", "more data follows the end of the gzip stream"),
+        (WHOLE + WHOLE, "more data follows the end of the gzip stream"),
+    ],
+    ids=["empty", "cut", "plain", "zlib", "corrupt", "wrong checksum", "trailing", "two members"],
+)
+def test_what_is_not_gzip(body: bytes, problem: str) -> None:
+    with pytest.raises(InvalidField, match=f"body: {problem}"):
+        request(body).get_data()
+
+
+def test_a_bomb_costs_little() -> None:
+    body = gzip_bomb(900)
+    assert len(zlib.decompressobj(wbits=31).decompress(body, 100 * LIMIT)) == 100 * LIMIT, "it would inflate"
+    assert len(body) < LIMIT, "Nginx lets it pass"
+    sent = request(body)
+    tracemalloc.start()
+    started = time.perf_counter()
+    with pytest.raises(TooLarge):
+        sent.get_data()
+    seconds = time.perf_counter() - started
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * LIMIT
+    assert seconds < 1
+
+
+@pytest.mark.parametrize("path", ["/v1/models/a%2Fb:predict", "/V1/x"])
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (NoSuchModel("Servable not found"), 404, "Servable not found"),
+        (Overloaded("busy"), 503, "busy"),
+        (NotFound(), 400, "Malformed request: POST {path}"),
+        (MethodNotAllowed(["GET"]), 400, "Malformed request: POST {path}"),
+        (RequestEntityTooLarge(), 413, "body: larger than the limit"),
+        (UnsupportedMediaType("only gzip"), 415, "only gzip"),
+        (ZeroDivisionError("secret"), 500, "the service failed; the request's id finds the reason in its log"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_under_v1_have_tf_serving_s_form(path: str, error: Exception, status: int, text: str) -> None:
+    answer = error_response(error, request(b"", path=path))
+    assert (answer.status, answer.headers[0]) == (status, ("Content-Type", "application/json"))
+    assert json.loads(answer.body) == {"error": text.format(path=path)}
+    headers = dict(answer.headers)
+    assert headers.get("Retry-After") == ("1" if status == 503 else None)
+    assert "Allow" not in headers
+
+
+def test_errors_elsewhere_are_problems() -> None:
+    for path in ("/v1", "/v2/models", "/x/v1/"):
+        answer = error_response(NotFound("no"), request(b"", path=path))
+        assert (answer.status, answer.headers[0]) == (404, ("Content-Type", "application/problem+json"))
+
+
+def test_the_path_as_it_was_sent() -> None:
+    environ: dict[str, Any] = {"PATH_INFO": "/a/b c", "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
+    assert Request(environ, LIMIT).raw_path == "/a/b%20c"
+    assert Request({**environ, "REQUEST_URI": "/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c"
+
+
+class Stream:
+    """A body as a server gives it, which ends early, or with an error."""
+
+    def __init__(self, sent: bytes, error: Exception | None = None) -> None:
+        self._sent = io.BytesIO(sent)
+        self._error = error
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._sent.read(size)
+        if self._error and len(data) < size:
+            raise self._error
+        return data
+
+
+def sent(stream: io.BytesIO | Stream, length: int | None, **more: Any) -> Request:
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/predict", "wsgi.input": stream, **more}
+    if length is not None:
+        environ["CONTENT_LENGTH"] = str(length)
+    return Request(environ, LIMIT)
+
+
+def test_a_body_is_read_as_far_as_was_announced() -> None:
+    stream = io.BytesIO(b"abcNEXT")
+    assert sent(stream, 3).body() == b"abc"
+    assert stream.read() == b"NEXT"
+    assert sent(io.BytesIO(b"NEXT"), 0).body() == b""
+    assert sent(io.BytesIO(b"NEXT"), None).body() == b"", "nothing was announced"
+    assert len(sent(io.BytesIO(bytes(LIMIT)), LIMIT).body()) == LIMIT
+
+
+def test_a_body_without_a_length_is_read_to_its_end() -> None:
+    """Chunked: the server ends it."""
+    assert sent(io.BytesIO(b"abc"), None, **{"wsgi.input_terminated": True}).body() == b"abc"
+    assert len(sent(io.BytesIO(bytes(LIMIT)), None, **{"wsgi.input_terminated": True}).body()) == LIMIT
+    with pytest.raises(RequestEntityTooLarge):
+        sent(io.BytesIO(bytes(LIMIT + 1)), None, **{"wsgi.input_terminated": True}).body()
+
+
+def test_a_body_over_the_limit_is_not_read() -> None:
+    stream = io.BytesIO(bytes(LIMIT + 1))
+    with pytest.raises(RequestEntityTooLarge):
+        sent(stream, LIMIT + 1).body()
+    assert stream.tell() == 0
+
+
+@pytest.mark.parametrize(
+    ("length", "error", "status", "detail"),
+    [
+        (10, None, 400, "body: incomplete or malformed"),
+        (10, ConnectionResetError(), 400, "body: incomplete or malformed"),
+        (10, TimeoutError(), 408, "body: it did not arrive in time"),
+        (None, OSError("not chunked"), 400, "body: incomplete or malformed"),
+        (None, TimeoutError(), 408, "body: it did not arrive in time"),
+    ],
+    ids=["ended", "reset", "silent", "not chunked", "chunked and silent"],
+)
+def test_a_body_that_does_not_come(length: int | None, error: Exception | None, status: int, detail: str) -> None:
+    request = sent(Stream(b"abc", error), length, **{"wsgi.input_terminated": True})
+    with pytest.raises(ClientDisconnected) as caught:
+        request.body()
+    answer = error_response(caught.value, request)
+    assert (answer.status, json.loads(answer.body)["detail"]) == (status, detail)
+
+
+def test_a_body_that_was_looked_into_is_not_read_twice() -> None:
+    """`curl -d '{...}'` calls its JSON a form."""
+    disguised = request(b' {"line": "a"}', None, "application/x-www-form-urlencoded")
+    assert disguised.payload().fields == {"line": "a"}
+    assert disguised.body() == b' {"line": "a"}'
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_an_answer_is_a_wsgi_application(method: str) -> None:
+    started: list[Any] = []
+    answer = Response(b"abc", 404, content_type="text/plain")
+    answer.headers.append(("X-More", "d"))
+    body = answer({"REQUEST_METHOD": method}, lambda status, headers: started.extend((status, headers)))
+    assert started == ["404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "3"), ("X-More", "d")]]
+    assert body == ([] if method == "HEAD" else [b"abc"])
+
+
+def test_answers_hold_numpy_s_numbers() -> None:
+    body = {"softmax": np.array([0.1, 0.9], np.float32), "classes_id": np.int64(1), "labels": "好"}
+    sent = answer(body)
+    assert sent.body == '{"softmax":[0.1,0.9],"classes_id":1,"labels":"好"}\n'.encode()
+    assert dict(sent.headers) == {"Content-Type": "application/json", "Content-Length": str(len(sent.body))}
+
+
+def test_every_status_that_is_answered_has_a_line() -> None:
+    for status, line in STATUS_LINES.items():
+        assert line.startswith(f"{status} ") and len(line) > 4
+    assert {400, 413, 414, 431, 499, 501, 505} <= set(STATUS_LINES)

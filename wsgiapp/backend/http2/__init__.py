@@ -1,0 +1,1 @@
+"""HTTP/2 for a client on an event loop (RFC 9113)."""

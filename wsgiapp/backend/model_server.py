@@ -1,0 +1,175 @@
+"""`ModelServer`: TensorFlow Serving over one long-lived gRPC channel, which all greenlets of a worker share."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+import gevent
+import numpy as np
+from google.protobuf import wrappers_pb2
+from google.protobuf.message import DecodeError, Message
+
+from wsgiapp import errors
+from wsgiapp.backend.channel import CallError, Channel, Code
+from wsgiapp.backend.interface import Target
+from wsgiapp.backend.predict_request import Rows, encode_predict_request
+from wsgiapp.tfserving.messages import (
+    MODEL_MANAGEMENT,
+    ClassificationRequest,
+    ClassificationResponse,
+    ClassificationResult,
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    Input,
+    ModelServerConfig,
+    ModelVersionStatus,
+    PredictResponse,
+    RegressionRequest,
+    RegressionResponse,
+    RegressionResult,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
+    SignatureDefMap,
+    error_codes_pb2,
+)
+from wsgiapp.tfserving.tensors import decode_tensor
+
+Answer = TypeVar("Answer", bound=Message)
+
+PREDICTIONS = "/tensorflow.serving.PredictionService"
+MODELS = "/tensorflow.serving.ModelService"
+
+ERRORS: Mapping[Code, type[errors.RequestError]] = {
+    Code.INVALID_ARGUMENT: errors.InvalidArgument,
+    Code.FAILED_PRECONDITION: errors.InvalidArgument,
+    Code.OUT_OF_RANGE: errors.InvalidArgument,
+    Code.UNAUTHENTICATED: errors.Unauthenticated,
+    Code.PERMISSION_DENIED: errors.PermissionDenied,
+    Code.NOT_FOUND: errors.NotFound,
+    Code.ALREADY_EXISTS: errors.Conflict,
+    Code.ABORTED: errors.Conflict,
+    Code.RESOURCE_EXHAUSTED: errors.ResourceExhausted,
+    Code.CANCELLED: errors.Cancelled,
+    Code.UNKNOWN: errors.InternalError,
+    Code.INTERNAL: errors.InternalError,
+    Code.DATA_LOSS: errors.InternalError,
+    Code.UNIMPLEMENTED: errors.Unimplemented,
+    Code.UNAVAILABLE: errors.Unavailable,
+    Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+}
+
+# gRPC speaks of addresses and timers here, which is for the log; elsewhere the model server's words are kept.
+TEXTS: Mapping[Code, str] = {
+    Code.UNAVAILABLE: "the model server cannot be reached now",
+    Code.DEADLINE_EXCEEDED: errors.UNANSWERED,
+}
+
+# A call that finds no model server is tried again after these seconds: one that is back already is found, and one that
+# is not costs the client half a second. All calls but a reload only read, so that a second try does no harm.
+RETRY_PAUSES_SECONDS = (0.1, 0.15, 0.25)
+
+
+class ModelServer:
+    """A client of PredictionService and ModelService at `address` (host:port, or unix:/path)."""
+
+    def __init__(self, address: str, *, message_bytes: int) -> None:
+        self.address = address
+        self._channel = Channel(address, message_bytes)
+
+    def predict(self, target: Target, inputs: Mapping[str, Rows], deadline: float) -> tuple[dict[str, np.ndarray], int]:
+        """The outputs by name, and the version that answered. `deadline` is a point of `time.monotonic()`.
+
+        A list of arrays is sent as one input, in which they follow one another along their first axis. Raises one of
+        `errors.RequestError`.
+        """
+        request = encode_predict_request(target.spec(), inputs)
+        response = self._call(f"{PREDICTIONS}/Predict", request, PredictResponse, deadline)
+        outputs = {name: decode_tensor(tensor) for name, tensor in response.outputs.items()}
+        return outputs, response.model_spec.version.value
+
+    def classify(self, target: Target, examples: Input, deadline: float) -> tuple[ClassificationResult, int]:
+        """The classes of each example, and the version that answered. Raises one of `errors.RequestError`."""
+        request = ClassificationRequest(model_spec=target.spec(), input=examples).SerializeToString()
+        response = self._call(f"{PREDICTIONS}/Classify", request, ClassificationResponse, deadline)
+        return response.result, response.model_spec.version.value
+
+    def regress(self, target: Target, examples: Input, deadline: float) -> tuple[RegressionResult, int]:
+        """The value of each example, and the version that answered. Raises one of `errors.RequestError`."""
+        request = RegressionRequest(model_spec=target.spec(), input=examples).SerializeToString()
+        response = self._call(f"{PREDICTIONS}/Regress", request, RegressionResponse, deadline)
+        return response.result, response.model_spec.version.value
+
+    def metadata(self, target: Target, deadline: float) -> tuple[SignatureDefMap, int]:
+        """The signatures of the target's version, and its number. Raises one of `errors.RequestError`."""
+        request = GetModelMetadataRequest(model_spec=target.spec(), metadata_field=["signature_def"])
+        method = f"{PREDICTIONS}/GetModelMetadata"
+        response = self._call(method, request.SerializeToString(), GetModelMetadataResponse, deadline)
+        signatures = SignatureDefMap()
+        if not response.metadata["signature_def"].Unpack(signatures):
+            raise errors.InternalError("the model server answered metadata of another kind than signature_def")
+        return signatures, response.model_spec.version.value
+
+    def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]:
+        """The states of the target's versions; of one where it names a version or a label.
+
+        Raises one of `errors.RequestError`.
+        """
+        request = GetModelStatusRequest(model_spec=target.spec()).SerializeToString()
+        response = self._call(f"{MODELS}/GetModelStatus", request, GetModelStatusResponse, deadline)
+        return list(response.model_version_status)
+
+    def config(self, deadline: float) -> ModelServerConfig:
+        """The configuration in force. Raises `Unimplemented` where the model server is TF Serving itself."""
+        return self._call(f"/{MODEL_MANAGEMENT}/GetConfig", b"", ModelServerConfig, deadline)
+
+    def metrics(self, deadline: float) -> bytes:
+        """The model server's counters in Prometheus's text format. Raises `Unimplemented` where it is TF Serving."""
+        return self._call(f"/{MODEL_MANAGEMENT}/GetMetrics", b"", wrappers_pb2.BytesValue, deadline).value
+
+    def reload(self, config: ModelServerConfig, deadline: float) -> None:
+        """Put a configuration in force instead of the present one. Raises one of `errors.RequestError`."""
+        request = ReloadConfigRequest(config=config).SerializeToString()
+        with translated_errors():
+            answer = self._call_once(f"{MODELS}/HandleReloadConfigRequest", request, deadline)
+        status = _decoded(ReloadConfigResponse, answer).status
+        if status.error_code != error_codes_pb2.OK:
+            raise ERRORS[Code(status.error_code)](status.error_message)
+
+    def close(self) -> None:
+        """Close the channel; calls in flight end as `Cancelled`."""
+        self._channel.close()
+
+    def _call(self, method: str, request: bytes, kind: type[Answer], deadline: float) -> Answer:
+        with translated_errors():
+            for pause in RETRY_PAUSES_SECONDS:
+                try:
+                    return _decoded(kind, self._call_once(method, request, deadline))
+                except CallError as exc:
+                    if exc.code is not Code.UNAVAILABLE or time.monotonic() + pause >= deadline:
+                        raise
+                gevent.sleep(pause)
+            return _decoded(kind, self._call_once(method, request, deadline))
+
+    def _call_once(self, method: str, request: bytes, deadline: float) -> bytes:
+        if time.monotonic() >= deadline:
+            raise errors.DeadlineExceeded("the deadline passed before the model server could be called")
+        return self._channel.call(method, request, deadline)
+
+
+def _decoded(kind: type[Answer], answer: bytes) -> Answer:
+    try:
+        return kind.FromString(answer)
+    except DecodeError as exc:
+        raise errors.InternalError(f"the model server's answer is no {kind.DESCRIPTOR.name}") from exc
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn a gRPC error into one of `errors`, keeping the model server's own words."""
+    try:
+        yield
+    except CallError as exc:
+        raise ERRORS[exc.code](TEXTS.get(exc.code) or exc.details or exc.code.name) from exc

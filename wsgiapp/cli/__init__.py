@@ -1,0 +1,1 @@
+"""The `wsgiapp` command: one file a sub-command."""

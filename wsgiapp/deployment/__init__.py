@@ -1,0 +1,1 @@
+"""All processes together: their configuration files, start, stop and restart, the container."""

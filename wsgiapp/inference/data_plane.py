@@ -1,0 +1,161 @@
+"""`DataPlane`: the one place where pipelines meet the model server."""
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import gevent
+
+from wsgiapp.backend.interface import Backend, Target
+from wsgiapp.errors import NotFound, RequestError
+from wsgiapp.inference.admission import Admission
+from wsgiapp.inference.passthrough import Encode, Passthrough
+from wsgiapp.inference.route import Choice, Route
+from wsgiapp.pipelines.pipeline import Payload, Result
+from wsgiapp.tfserving.messages import (
+    ClassificationResult,
+    Input,
+    ModelVersionStatus,
+    RegressionResult,
+    SignatureDefMap,
+)
+from wsgiapp.tfserving.tensors import Arrays
+
+# Readiness is asked every second or so by whoever balances the load: it must not wait for a model server that hangs.
+STATUS_SECONDS = 1.0
+ANY = Choice()
+
+
+class Timing(NamedTuple):
+    """Where a prediction's time went, in seconds, and the rows of the call it had part in."""
+
+    preprocess: float
+    queue: float
+    predict: float
+    postprocess: float
+    rows: int
+
+
+class Answer(NamedTuple):
+    """A result, and who gave it: `label` is empty where none was asked for."""
+
+    result: Result
+    version: int
+    label: str
+    timing: Timing
+
+
+class DataPlane:
+    """Answers payloads for the configured models; holds what is shared by all requests of a worker."""
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        backend: Backend,
+        passthrough: Passthrough,
+        admission: Admission,
+        default_deadline_seconds: float,
+    ) -> None:
+        """`default_deadline_seconds` holds for calls to models without a route."""
+        self._routes = routes
+        self._backend = backend
+        self._passthrough = passthrough
+        self._admission = admission
+        self._default_deadline_seconds = default_deadline_seconds
+        self._warm: set[str] = set()
+
+    @property
+    def models(self) -> Mapping[str, Target]:
+        """The configured models, by name."""
+        return {name: route.target for name, route in self._routes.items()}
+
+    def warm_up(self) -> None:
+        """Warm every pipeline; until then `missing` names it."""
+        for name, route in self._routes.items():
+            route.warm_up()
+            self._warm.add(name)
+
+    def split_key(self, model: str) -> str | None:
+        """The header by which a model's clients are told apart; empty: their address tells; `None`: they are not."""
+        route = self._routes.get(model)
+        return route.split_key if route and route.split else None
+
+    def require_room(self) -> None:
+        """Raise `Overloaded` where one more prediction would be: before its body is parsed, which costs as much."""
+        self._admission.require_room()
+
+    def infer(self, model: str, payload: Payload, choice: Choice = ANY) -> Answer:
+        """The answer of `model` to `payload`; raises one of `errors.RequestError`."""
+        route = self._routes.get(model)
+        if route is None:
+            if not self._routes:
+                raise NotFound("no model is configured for this route; add a [models.NAME] table, or use /v1/models/")
+            raise NotFound(f"model {model!r} is not configured; there are {', '.join(self._routes)}")
+        target = route.choose(choice)
+        with self._in_flight(model) as deadline:
+            started = time.monotonic()
+            prepared = route.preprocess(payload)
+            sent = time.monotonic()
+            served = route.calls.predict(target, prepared.inputs, deadline)
+            received = time.monotonic()
+            result = route.postprocess(served.outputs, prepared.context)
+            queue = served.queue_seconds
+            timing = Timing(sent - started, queue, received - sent - queue, time.monotonic() - received, served.rows)
+            return Answer(result, served.version, target.label, timing)
+
+    def predict(self, target: Target, encode: Encode) -> tuple[Arrays, int]:
+        """The outputs of any model of the model server, bypassing the pipelines, and the version that answered.
+
+        `encode` makes the inputs for a signature's types; see `passthrough`. Raises one of `errors.RequestError`.
+        """
+        with self._in_flight(target.model) as deadline:
+            return self._passthrough.predict(target, encode, deadline)
+
+    def classify(self, target: Target, examples: Input) -> tuple[ClassificationResult, int]:
+        """The classes of each example by any model, and the version that answered."""
+        with self._in_flight(target.model) as deadline:
+            return self._backend.classify(target, examples, deadline)
+
+    def regress(self, target: Target, examples: Input) -> tuple[RegressionResult, int]:
+        """The value of each example by any model, and the version that answered."""
+        with self._in_flight(target.model) as deadline:
+            return self._backend.regress(target, examples, deadline)
+
+    def metadata(self, target: Target) -> tuple[SignatureDefMap, int]:
+        """The signatures of any model, and the version they are of."""
+        with self._in_flight(target.model) as deadline:
+            return self._backend.metadata(target, deadline)
+
+    def status(self, target: Target) -> list[ModelVersionStatus]:
+        """The states of any model's versions; of one where the target names a version or a label."""
+        with self._in_flight(target.model) as deadline:
+            return self._backend.status(target, deadline)
+
+    def close(self) -> None:
+        """Close the channel to the model server."""
+        self._backend.close()
+
+    def missing(self) -> list[str]:
+        """What keeps the service from being ready, one line each; empty when it is."""
+        checks = [gevent.spawn(self._missing, name, route) for name, route in self._routes.items()]
+        gevent.joinall(checks)
+        return [check.value for check in checks if check.value]
+
+    def _in_flight(self, model: str) -> AbstractContextManager[float]:
+        """One of the calls that may be in flight; entering it gives its deadline."""
+        route = self._routes.get(model)
+        return self._admission.admit(route.deadline_seconds if route else self._default_deadline_seconds)
+
+    def _missing(self, name: str, route: Route) -> str:
+        if name not in self._warm:
+            return f"{name}: its pipeline is warming up"
+        for target in route.targets():
+            try:
+                versions = self._backend.status(target, time.monotonic() + STATUS_SECONDS)
+            except RequestError as exc:
+                return f"{name}: {exc}"
+            if not any(version.state == ModelVersionStatus.AVAILABLE for version in versions):
+                states = ", ".join(f"{each.version} {ModelVersionStatus.State.Name(each.state)}" for each in versions)
+                return f"{name}: no version is AVAILABLE ({states or 'none known'})"
+        return ""

@@ -1,0 +1,49 @@
+"""`Route`: how the predictions of one configured model are made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wsgiapp.backend.interface import Target
+from wsgiapp.inference.shared_calls import SharedCalls
+from wsgiapp.inference.traffic import Split
+from wsgiapp.pipelines.pipeline import Payload, Prepared, Result
+from wsgiapp.tfserving.tensors import Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The version or label a request asks for; with neither, the model's settings decide.
+
+    `key` tells clients apart where they are split among labels.
+    """
+
+    version: int | None = None
+    label: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A model's target, the steps of its pipeline, and the calls to the model server between them."""
+
+    target: Target
+    split: Split | None
+    split_key: str
+    warm_up: Callable[[], None]
+    preprocess: Callable[[Payload], Prepared]
+    postprocess: Callable[[Arrays, Any], Result]
+    calls: SharedCalls
+    deadline_seconds: float
+
+    def choose(self, choice: Choice) -> Target:
+        """What a request is sent to."""
+        if choice.version is not None or choice.label:
+            return replace(self.target, version=choice.version, label=choice.label)
+        if self.split:
+            return replace(self.target, label=self.split.label(choice.key))
+        return self.target
+
+    def targets(self) -> list[Target]:
+        """All that requests without a choice of their own may be sent to."""
+        return [replace(self.target, label=label) for label in self.split.labels] if self.split else [self.target]

@@ -1,0 +1,95 @@
+"""`SharedCalls`: the predictions of one model, in as few calls to the model server as may be."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from gevent.monkey import get_original
+
+from wsgiapp.backend.interface import Backend, Inputs, Target
+from wsgiapp.inference import rows
+from wsgiapp.inference.batch_parity import BatchParity
+from wsgiapp.inference.batcher import Batcher, BatchLimits
+from wsgiapp.inference.rows import Padding
+from wsgiapp.observability.metrics import BATCH_ROWS, QUEUE_SECONDS
+from wsgiapp.tfserving.tensors import Arrays
+
+# Targets are few; this bounds what a worker keeps over months of new versions.
+MAX_TARGETS = 4096
+
+
+class Served(NamedTuple):
+    """Outputs by name, the version that answered, the rows of its call, and the seconds spent waiting for a slot."""
+
+    outputs: Mapping[str, np.ndarray]
+    version: int
+    rows: int
+    queue_seconds: float
+
+
+class _Answered(NamedTuple):
+    outputs: Arrays
+    version: int
+
+
+class SharedCalls:
+    """Batches what goes to versions whose batch parity is verified; the rest is called one by one.
+
+    The model server decides which version answers. So a batch may be answered by a version that nobody knows yet: its
+    answers are thrown away then, and its requests are called one by one.
+    """
+
+    def __init__(
+        self, model: str, backend: Backend, parity: BatchParity | None, limits: BatchLimits, padding: Padding
+    ) -> None:
+        """Without a `parity` nothing is batched."""
+        self._batch_rows = BATCH_ROWS.labels(model)
+        self._queue_seconds = QUEUE_SECONDS.labels(model)
+        self._backend = backend
+        self._parity = parity
+        self._limits = limits
+        self._padding = padding
+        self._versions: dict[Target, int] = {}  # that answered last
+        # Of native threads, each of which has a loop, also where gevent has made greenlets of the others.
+        self._local = get_original("threading", "local")()
+
+    def predict(self, target: Target, inputs: Arrays, deadline: float) -> Served:
+        """The outputs for `inputs`. Raises one of `errors.RequestError`."""
+        count, width, layout = rows.form(inputs, self._padding)
+        if not count or self._parity is None or not self._parity.is_verified(self._versions.get(target)):
+            return Served(*self._alone(target, inputs, count, deadline), count, 0.0)
+        item = (inputs, count)
+        batched = self._batcher.submit((target, layout), item, rows=count, length=width, deadline=deadline)
+        if batched.is_oldest:
+            self._queue_seconds.observe(batched.queue_seconds)
+        return Served(*batched.result, batched.rows, batched.queue_seconds)
+
+    @property
+    def _batcher(self) -> Batcher[tuple[Arrays, int], _Answered]:
+        batcher: Batcher[tuple[Arrays, int], _Answered] | None = getattr(self._local, "batcher", None)
+        if batcher is None:
+            batcher = self._local.batcher = Batcher(self._call, self._limits)
+        return batcher
+
+    def _call(
+        self, key: tuple[Target, Any], requests: Sequence[tuple[Arrays, int]], deadline: float
+    ) -> list[_Answered]:
+        target = key[0]
+        inputs, counts = zip(*requests, strict=True)
+        answer = self._alone(target, rows.join(inputs, self._padding), sum(counts), deadline)
+        if len(requests) == 1:
+            return [answer]
+        if self._parity is None or not self._parity.is_verified(answer.version):
+            return [self._alone(target, *request, deadline) for request in requests]
+        return [_Answered(part, answer.version) for part in rows.split(answer.outputs, counts)]
+
+    def _alone(self, target: Target, inputs: Inputs, count: int, deadline: float) -> _Answered:
+        outputs, version = self._backend.predict(target, inputs, deadline)
+        self._batch_rows.observe(count)
+        if self._versions.get(target) != version:
+            if len(self._versions) >= MAX_TARGETS:
+                self._versions.clear()
+            self._versions[target] = version
+        if self._parity is not None:
+            self._parity.verify_soon(version)
+        return _Answered(outputs, version)

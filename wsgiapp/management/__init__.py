@@ -1,0 +1,1 @@
+"""What the model server loads: checks and changes of it."""

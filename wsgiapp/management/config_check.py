@@ -1,0 +1,113 @@
+"""What is wrong, or will be, with a `models.config` and the folders it names, before a model server sees it."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from wsgiapp.errors import ModelError, SettingsError
+from wsgiapp.tfserving import saved_model, version_dirs
+from wsgiapp.tfserving.messages import ModelServerConfig
+from wsgiapp.tfserving.model_config import ModelConfig, models_of
+
+# Copying a model into place takes longer than this between two files only where something is wrong.
+SETTLED_SECONDS = 5.0
+SHARD = re.compile(r"variables\.data-\d+-of-(\d+)")
+
+
+class Finding(NamedTuple):
+    """An error keeps the model server from serving what is configured; anything else may do so later."""
+
+    is_error: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'error' if self.is_error else 'warning'}: {self.text}"
+
+
+def check(config: ModelServerConfig, active: ModelServerConfig | None, *, with_folders: bool = True) -> list[Finding]:
+    """The findings for a configuration; `active` is the one in force, if there is one.
+
+    Without `with_folders` nothing is said of what the base paths hold, because they are on another machine.
+    """
+    return list(_findings(config, active, with_folders))
+
+
+def _findings(config: ModelServerConfig, active: ModelServerConfig | None, with_folders: bool) -> Iterator[Finding]:
+    models = config.model_config_list.config
+    if not models:
+        yield Finding(False, "no model is configured")
+    for name, count in Counter(each.name for each in models).items():
+        if count > 1:
+            yield Finding(True, f"{name}: configured {count} times; names must be unique")
+    platforms = {each.name: each.model_platform for each in active.model_config_list.config} if active else {}
+    for each in models:
+        alone = ModelServerConfig()
+        alone.model_config_list.config.append(each)
+        try:
+            model = models_of(alone, where="models.config")[each.name]
+        except SettingsError as exc:
+            yield Finding(True, str(exc))
+            continue
+        if platforms.get(each.name, each.model_platform) != each.model_platform:
+            yield Finding(
+                True, f"{each.name}: model_platform cannot be changed by a reload; it is {platforms[each.name]!r}"
+            )
+        if with_folders:
+            yield from _model(model)
+
+
+def _model(model: ModelConfig) -> Iterator[Finding]:
+    try:
+        found = version_dirs.find_versions(model.base_path)
+    except OSError as exc:
+        yield Finding(True, f"{model.name}: base_path {model.base_path}: {exc.strerror}")
+        return
+    if not found:
+        yield Finding(
+            True, f"{model.name}: {model.base_path} holds no version directory; put the model into {model.base_path}/1"
+        )
+        return
+    wanted = version_dirs.wanted_versions(model, found)
+    for version in sorted(model.specific - set(found)):
+        yield Finding(not wanted, f"{model.name}: version {version} is asked for, but there is no such directory")
+    for version in sorted(wanted):
+        for is_error, trouble in _version(found[version]):
+            yield Finding(is_error, f"{model.name}: version {version}: {trouble}")
+    yield from _labels(model, found, wanted)
+
+
+def _labels(model: ModelConfig, found: Mapping[int, Path], wanted: set[int]) -> Iterator[Finding]:
+    for label, version in sorted(model.labels.items()):
+        where = f"{model.name}: label {label!r} points at version {version}"
+        if version not in found:
+            yield Finding(True, f"{where}, which is not there")
+        elif version not in wanted:
+            yield Finding(True, f"{where}, which the version policy does not load; name it in `specific`, or use `all`")
+        elif model.latest and len(wanted) == model.latest:
+            yield Finding(
+                False, f"{where}, which TF Serving gives up when newer ones come; name it in `specific`, or use `all`"
+            )
+
+
+def _version(directory: Path) -> Iterator[tuple[bool, str]]:
+    """What is wrong with a version directory: (whether it cannot be loaded, the words)."""
+    files = version_dirs.fingerprint(directory)
+    age = time.time() - max((changed for _, _, changed, _ in files), default=0) / 1e9
+    if age < SETTLED_SECONDS:
+        yield False, f"a file changed {max(age, 0.0):.0f} s ago; still being copied?"
+    names = {name for name, *_ in files}
+    if not version_dirs.has_model(directory):
+        yield True, f"it has no {saved_model.BINARY}; copied half?"
+        return
+    if names.isdisjoint({saved_model.BINARY, saved_model.TEXT}):
+        return
+    try:
+        saved_model.signatures(directory)
+    except ModelError as exc:
+        yield True, str(exc)
+    shards = [match for name in names if (match := SHARD.fullmatch(name.removeprefix("variables/")))]
+    if ("variables/variables.index" in names) != bool(shards) or any(int(each[1]) != len(shards) for each in shards):
+        yield True, "files of variables/ are missing; copied half?"

@@ -1,0 +1,245 @@
+"""`ControlPlane`: which models, versions and labels the model server has, and changes of them."""
+
+import hmac
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gevent import get_hub
+
+from wsgiapp.backend.interface import Backend, Target
+from wsgiapp.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    RequestError,
+    SettingsError,
+    Unauthenticated,
+    Unimplemented,
+)
+from wsgiapp.management import config_check, config_edit
+from wsgiapp.management.config_check import Finding
+from wsgiapp.management.models_file import ModelsFile
+from wsgiapp.settings.schema import Settings
+from wsgiapp.tfserving import model_config, version_dirs
+from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus
+from wsgiapp.tfserving.model_config import ModelConfig
+
+log = logging.getLogger(__name__)
+
+CALL_SECONDS = 5.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOverview:
+    """One model: its versions' states, newest first, and the version behind each label."""
+
+    name: str
+    base_path: str
+    versions: list[ModelVersionStatus]
+    labels: Mapping[str, int]
+
+
+class ControlPlane:
+    """Tells what is loaded, and changes it.
+
+    The operator's `models.config` in the folder of the configuration stays the one truth: a change is applied
+    first, and written only when the model server has taken it. Raises one of `errors.RequestError` throughout.
+    """
+
+    def __init__(self, settings: Settings, backend: Backend) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._file = ModelsFile(settings)
+
+    def authorize(self, token: str) -> None:
+        """Reject who does not send the token of the settings."""
+        wanted = self._settings.management.token
+        if not wanted:
+            raise PermissionDenied("management over HTTP is off: the setting management.token is empty")
+        if not hmac.compare_digest(token.encode("utf-8", "surrogateescape"), wanted.encode()):
+            raise Unauthenticated("Authorization: not the bearer token of the setting management.token")
+
+    def config(self) -> ModelServerConfig:
+        """The active configuration."""
+        try:
+            return self._backend.config(_in(CALL_SECONDS))
+        except Unimplemented:  # TF Serving itself, which keeps it to itself: what it was given last
+            try:
+                return model_config.read(self._file.rendered_path)
+            except SettingsError as exc:
+                raise Unimplemented(
+                    "the model server keeps its configuration to itself, and there is no models.config to go by"
+                ) from exc
+
+    def models(self) -> list[ModelOverview]:
+        """All models of the active configuration."""
+        return [
+            ModelOverview(each.name, each.base_path, self._versions(each.name), dict(each.version_labels))
+            for each in self.config().model_config_list.config
+        ]
+
+    def missing(self) -> list[str]:
+        """What keeps the model server from serving all that it is configured to, one line each."""
+        try:
+            models = self.models()
+        except RequestError as exc:
+            return [str(exc)]
+        return [
+            f"{each.name}: no version is AVAILABLE"
+            for each in models
+            if not any(version.state == ModelVersionStatus.AVAILABLE for version in each.versions)
+        ]
+
+    def metrics(self) -> bytes:
+        """The built-in model server's counters in Prometheus's text format."""
+        return self._backend.metrics(_in(CALL_SECONDS))
+
+    def check(self) -> list[Finding]:
+        """What is wrong with `models.config`; it need not be active, nor the model server be there."""
+        try:
+            active = self.config()
+        except RequestError:
+            active = None
+        return self._findings(self._file.read(), active)
+
+    def reload(self, *, force: bool = False) -> list[Finding]:
+        """Apply `models.config`, unless `check` finds errors in it; its findings."""
+        with self._file.locked():
+            return self._take_over(self._file.read(), force)
+
+    def replace(self, text: str, *, force: bool = False) -> list[Finding]:
+        """Apply another configuration, and write it to `models.config`; the old one is kept beside it."""
+        with self._file.locked():
+            self._file.require_known_folders(self._file.parse(text, where="body"))
+            findings = self._take_over(text, force)
+            self._file.back_up()
+            self._file.write(text)
+            return findings
+
+    def promote(self, model: str, version: int, label: str) -> int | None:
+        """Move a label to a version, which is loaded first where it is not; the version it was on before.
+
+        When the version does not become AVAILABLE in time, or the label cannot be moved, all is as it was before.
+        """
+        with self._file.locked():
+            before, text = self.config(), self._file.read()
+            if self._file.parse(text) != before:
+                raise Conflict(f"{self._file.path} has changes that are not active; check and reload it first")
+            configured = self._configured(before, model)
+            loading = self._with_version(text, configured, version)
+            try:
+                if loading != text:
+                    self._apply(loading)
+                self._wait_until_available(model, version)
+                promoted = config_edit.with_label(loading, model, label, version)
+                self._apply(promoted)
+            except (RequestError, SettingsError) as exc:
+                self._roll_back(before)
+                raise Conflict(f"not promoted: {exc}; the configuration from before is active") from exc
+            except BaseException:  # Ctrl-C
+                self._roll_back(before)
+                raise
+            self._file.write(promoted)
+            self._file.write_rendered(promoted)
+            return configured.labels.get(label)
+
+    def _versions(self, model: str) -> list[ModelVersionStatus]:
+        try:
+            return self._backend.status(Target(model), _in(CALL_SECONDS))
+        except NotFound:  # configured, and nothing of it was found yet
+            return []
+
+    def _findings(self, text: str, active: ModelServerConfig | None) -> list[Finding]:
+        config = self._file.parse(text)
+        # On a thread: a disk that is slow must not hold up the other requests of the worker.
+        findings = get_hub().threadpool.apply(
+            config_check.check, (config, active), {"with_folders": self._folders_are_here}
+        )
+        offered = {each.name for each in config.model_config_list.config}
+        for name in self._settings.models:
+            if name not in offered:
+                findings.append(Finding(False, f"{name}: in wsgiapp.toml, but not in models.config"))
+        return findings
+
+    def _take_over(self, text: str, force: bool) -> list[Finding]:
+        findings = self._findings(text, self.config())
+        errors = [finding.text for finding in findings if finding.is_error]
+        if errors and not force:
+            raise InvalidArgument(f"not reloaded: {'; '.join(errors)}")
+        try:
+            self._apply(text)
+        except RequestError:
+            # A model that cannot be loaded is an error, but one that leaves the others, and so the rest, active.
+            if self._is_active(text):
+                self._file.write_rendered(text)
+            raise
+        self._file.write_rendered(text)
+        return findings
+
+    def _is_active(self, text: str) -> bool:
+        try:
+            return self._backend.config(_in(CALL_SECONDS)) == self._file.parse(text)
+        except RequestError:
+            return False
+
+    def _apply(self, text: str) -> None:
+        self._backend.reload(self._file.parse(text), _in(self._settings.management.seconds))
+
+    def _roll_back(self, config: ModelServerConfig) -> None:
+        try:
+            self._backend.reload(config, _in(self._settings.management.seconds))
+        except RequestError:
+            log.exception("the configuration from before cannot be applied again; `wsgiapp models reload` tries")
+
+    def _configured(self, config: ModelServerConfig, model: str) -> ModelConfig:
+        models = model_config.models_of(config, where="the model server")
+        if model not in models:
+            raise NotFound(f"model {model!r} is not in models.config; there are {', '.join(models)}")
+        return models[model]
+
+    def _with_version(self, text: str, model: ModelConfig, version: int) -> str:
+        """The text with a version policy that loads `version`: as it is, where it does so already."""
+        loaded = {each.version for each in self._versions(model.name) if each.state == ModelVersionStatus.AVAILABLE}
+        if version in loaded or (self._folders_are_here and self._is_wanted(model, version)):
+            return text
+        return config_edit.with_versions(text, model.name, sorted({*loaded, *model.specific, version}))
+
+    def _is_wanted(self, model: ModelConfig, version: int) -> bool:
+        try:
+            found = version_dirs.find_versions(model.base_path)
+        except OSError as exc:
+            raise NotFound(f"base_path {model.base_path} of {model.name}: {exc.strerror}") from exc
+        if version not in found:
+            have = ", ".join(map(str, sorted(found))) or "none"
+            raise NotFound(f"version {version} is not in {model.base_path}; there are {have}")
+        return version in version_dirs.wanted_versions(model, found)
+
+    @property
+    def _folders_are_here(self) -> bool:
+        """A TensorFlow Serving of the operator's may have its models on another machine."""
+        return self._settings.app.backend != "external"
+
+    def _wait_until_available(self, model: str, version: int) -> None:
+        deadline = _in(self._settings.management.seconds)
+        state = "unknown"
+        while time.monotonic() < deadline:
+            for each in self._versions(model):
+                if each.version != version:
+                    continue
+                if each.state == ModelVersionStatus.AVAILABLE:
+                    return
+                if each.state == ModelVersionStatus.END and each.status.error_message:
+                    raise InvalidArgument(f"version {version} cannot be loaded: {each.status.error_message}")
+                state = ModelVersionStatus.State.Name(each.state)
+            time.sleep(POLL_SECONDS)
+        seconds = self._settings.management.seconds
+        raise DeadlineExceeded(f"version {version} is not AVAILABLE after {seconds:.0f} s (state {state})")
+
+
+def _in(seconds: float) -> float:
+    return time.monotonic() + seconds

@@ -1,0 +1,80 @@
+"""`ModelsFile`: the operator's `models.config`, and the rendered one that the model server starts with."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wsgiapp.errors import Conflict, InvalidArgument, InvalidField, SettingsError
+from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.templates import fill, replace_file
+from wsgiapp.tfserving import model_config
+from wsgiapp.tfserving.messages import ModelServerConfig
+
+NAME = "models.config"
+
+
+def placeholders(settings: Settings) -> dict[str, str]:
+    """What `@{name}` stands for in a `models.config`."""
+    return {"home": str(settings.home), "conf": str(settings.conf), "models": str(settings.home / "models")}
+
+
+class ModelsFile:
+    """Reads and writes both files. Raises one of `errors.RequestError` throughout."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.path = settings.conf / NAME
+        self.rendered_path = settings.run / NAME
+
+    def read(self) -> str:
+        """The operator's text."""
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise InvalidArgument(f"{self.path}: {exc}") from exc
+
+    def parse(self, text: str, where: str = NAME) -> ModelServerConfig:
+        """A text as the model server would read it; `where` it is from stands in the error's text."""
+        try:
+            return model_config.parse(self._filled(text), where=where)
+        except SettingsError as exc:
+            raise InvalidArgument(str(exc)) from exc
+
+    def write(self, text: str) -> None:
+        """Replace the operator's text."""
+        replace_file(self.path, text)
+
+    def write_rendered(self, text: str) -> None:
+        """Have the model server start with `text` from now on."""
+        replace_file(self.rendered_path, self._filled(text))
+
+    def back_up(self) -> None:
+        """Keep the operator's text in a file beside it."""
+        shutil.copy2(self.path, self.path.with_name(f"{NAME}.previous"))
+
+    def require_known_folders(self, config: ModelServerConfig) -> None:
+        """What comes over HTTP may name the folders that hold models already, and no other ones."""
+        known = {Path(each.base_path) for each in self.parse(self.read()).model_config_list.config}
+        known.add(self._settings.home / "models")
+        for each in config.model_config_list.config:
+            path = Path(each.base_path)
+            if ".." in path.parts or not any(path.is_relative_to(folder) for folder in known):
+                raise InvalidField(
+                    "base_path", f"{each.base_path} of {each.name} is outside the folders that models.config has now"
+                )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One change at a time, among all processes. Raises `Conflict` while another one is under way."""
+        self._settings.run.mkdir(parents=True, exist_ok=True)
+        with (self._settings.run / "models.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise Conflict("another change of the models is under way; try again when it has ended") from exc
+            yield
+
+    def _filled(self, text: str) -> str:
+        return fill(text, placeholders(self._settings), self.path)

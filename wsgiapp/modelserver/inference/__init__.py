@@ -1,0 +1,1 @@
+"""Requests -> runs of a servable -> responses: Predict, Classify, Regress, MultiInference."""

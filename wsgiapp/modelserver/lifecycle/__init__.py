@@ -1,0 +1,1 @@
+"""Which versions should be loaded, which are, and who uses them."""

@@ -1,0 +1,147 @@
+"""A SavedModel of TensorFlow 1 or 2, in a session of its own."""
+
+import ctypes
+import gc
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from wsgiapp.modelserver.errors import ServingError
+from wsgiapp.modelserver.servables import runtime
+from wsgiapp.modelserver.servables.session_call import POOL, Prepared, Run
+from wsgiapp.tfserving.messages import SignatureDef
+
+SERVE_TAG = "serve"
+MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
+
+# Each set of outputs that clients ask for is prepared once, which takes memory: the oldest gives way.
+MAX_CALLABLES = 128
+
+GRPC_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class SavedModelServable:
+    """A SavedModel in a session of its own, so that unloading it frees all it took."""
+
+    def __init__(
+        self,
+        path: Path,
+        tags: Sequence[str] = (SERVE_TAG,),
+        *,
+        intra_op_threads: int = 0,
+        inter_op_threads: int = 0,
+    ) -> None:
+        """Load the meta graph with the `tags`. Raises `ServingError` in one line that names the directory.
+
+        `inter_op_threads` run operations at the same time; with 0, as many as there are cores, where that is quicker.
+        """
+        config = runtime.config_pb2.ConfigProto(
+            intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
+        )
+        config.gpu_options.allow_growth = True
+        self._session = runtime.Session(graph=runtime.Graph(), config=config)
+        self._choose_threads = not inter_op_threads
+        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Run] = {}
+        self._lock = threading.Lock()
+        self.signatures: Mapping[str, SignatureDef] = {}
+        error: ServingError | None = None
+        try:
+            meta_graph = runtime.load_saved_model(self._session, list(tags), str(path))
+            self.signatures = dict(meta_graph.signature_def)
+        except Exception as exc:
+            error = _load_error(path, exc)
+        if error is not None:  # only now, when the frames of TensorFlow's error hold the graph no more
+            self.close()
+            raise error
+
+    def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
+        """As `servable.Servable.run`."""
+        feed_names, fetch_names = tuple(sorted(feeds)), tuple(sorted(set(fetches)))
+        try:
+            values = self._callable(feed_names, fetch_names)(*(feeds[name] for name in feed_names))
+        except runtime.errors.OpError as exc:
+            raise ServingError(GRPC_CODES[exc.error_code], exc.message) from exc
+        by_name = dict(zip(fetch_names, map(_as_array, values), strict=True))
+        return [by_name[name] for name in fetches]
+
+    def close(self) -> None:
+        """As `servable.Servable.close`."""
+        self._callables.clear()
+        self._session.close()
+        del self._session
+        release_memory()
+
+    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Run:
+        """A prepared call, one a set of tensors. As TF Serving's session, it skips what `Session.run` does in Python.
+
+        `Session.make_callable`, the public way to one, falls back on `Session.run` as soon as there are inputs.
+        """
+
+        def prepare(pool: int) -> Run:
+            options = runtime.config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+            options.run_options.inter_op_thread_pool = pool
+            run: Run = self._session._make_callable_from_options(options)
+            return run
+
+        with self._lock:
+            if (feeds, fetches) not in self._callables:
+                if len(self._callables) == MAX_CALLABLES:
+                    del self._callables[next(iter(self._callables))]
+                self._callables[feeds, fetches] = Prepared(prepare) if self._choose_threads else prepare(POOL)
+            return self._callables[feeds, fetches]
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system; without it, glibc keeps the pages of many small pieces."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except AttributeError:  # not glibc
+        return
+
+
+def _load_error(path: Path, exc: Exception) -> ServingError:
+    """What TensorFlow's loader raised, in one line for the operator: the directory, the reason, what to do."""
+    code, advice = _advice(path, exc)
+    lines = [line.strip() for line in str(getattr(exc, "message", "") or exc).splitlines()]
+    reason = next((line for line in lines if line and line != "Graph execution error:"), type(exc).__name__)
+    return ServingError(code, f"{path}: {advice} ({reason})")
+
+
+def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
+    if not any((path / name).exists() for name in MODEL_FILES):
+        return grpc.StatusCode.NOT_FOUND, (
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+            "`saved_model.pb`): copy the whole export into it"
+        )
+    match exc:
+        case PermissionError() | runtime.errors.PermissionDeniedError():
+            return grpc.StatusCode.PERMISSION_DENIED, "its files cannot be read: let the server's user read them"
+        case OSError():
+            return grpc.StatusCode.DATA_LOSS, "saved_model.pb is truncated or no SavedModel: copy the export again"
+        case RuntimeError() if "MetaGraphDef associated with tags" in str(exc):
+            return grpc.StatusCode.NOT_FOUND, (
+                "it has no meta graph with the tags of --saved_model_tags: export the model with them"
+            )
+        case ValueError() if "not a valid checkpoint" in str(exc):
+            return grpc.StatusCode.NOT_FOUND, "variables/variables.index is missing: copy the export again"
+        case runtime.errors.NotFoundError() if "Op type not registered" in str(exc):
+            return grpc.StatusCode.UNIMPLEMENTED, (
+                f"TensorFlow {runtime.VERSION} lacks an operation of the model: export it with operations that it has"
+            )
+        case runtime.errors.OpError() if "variables" in str(exc) or "RestoreV2" in str(exc):
+            return grpc.StatusCode.DATA_LOSS, "its variables are missing or truncated: copy the export again"
+        case runtime.errors.OpError():
+            return GRPC_CODES[exc.error_code], "the model's own start-up failed: try it where it was exported"
+    return grpc.StatusCode.INTERNAL, "cannot be loaded: try the export with `saved_model_cli show --all --dir`"
+
+
+def _as_array(value: Any) -> np.ndarray:
+    """TensorFlow gives scalars of strings as bare bytes."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.asarray(value, dtype=object if isinstance(value, bytes) else None)

@@ -1,0 +1,51 @@
+"""What the rest of the model server needs of a loaded version, however it was loaded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from wsgiapp.tfserving.messages import ModelSpec, SignatureDef
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+class Servable(Protocol):
+    """A loaded version: its signatures, and a graph that is run by the names of its tensors."""
+
+    signatures: Mapping[str, SignatureDef]
+
+    def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
+        """The values of the tensors `fetches`, in that order. Strings are bytes in object arrays.
+
+        Safe to be called from several threads. Raises `ServingError`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give everything back; nobody may call `run` any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceOptions:
+    """How requests are read and answered.
+
+    `tensor_content` answers numbers in `tensor_content` instead of the typed fields. `check_method_names` refuses a
+    signature that was not exported for the call; off by default, as in TF Serving, because TensorFlow 2 exports every
+    signature for Predict.
+    """
+
+    tensor_content: bool = False
+    check_method_names: bool = False
+
+
+def signature_key(spec: ModelSpec) -> str:
+    """The key of the signature that a request asks for."""
+    return spec.signature_name or DEFAULT_SIGNATURE
+
+
+def answered_spec(spec: ModelSpec) -> ModelSpec:
+    """The `model_spec` of a response, but for its version, which only the manager knows."""
+    return ModelSpec(name=spec.name, signature_name=signature_key(spec))

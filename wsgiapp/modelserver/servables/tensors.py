@@ -1,0 +1,70 @@
+"""Tensors of requests and responses, also of the types that numpy has no name for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import ml_dtypes
+import numpy as np
+
+from wsgiapp.errors import InternalError
+from wsgiapp.modelserver.errors import ServingError, invalid_argument
+from wsgiapp.tfserving.messages import TensorProto, types_pb2
+from wsgiapp.tfserving.tensors import NUMPY_TYPES, TENSORFLOW_TYPES, decode_tensor, encode_tensor
+
+# A type -> the one whose messages look the same, and what TensorFlow calls it in numpy.
+LAYOUTS: Mapping[int, tuple[int, np.dtype[Any]]] = {
+    types_pb2.DT_BFLOAT16: (types_pb2.DT_HALF, np.dtype(ml_dtypes.bfloat16)),
+    types_pb2.DT_QINT8: (types_pb2.DT_INT8, np.dtype([("qint8", np.int8)])),
+    types_pb2.DT_QUINT8: (types_pb2.DT_UINT8, np.dtype([("quint8", np.uint8)])),
+    types_pb2.DT_QINT16: (types_pb2.DT_INT16, np.dtype([("qint16", np.int16)])),
+    types_pb2.DT_QUINT16: (types_pb2.DT_UINT16, np.dtype([("quint16", np.uint16)])),
+    types_pb2.DT_QINT32: (types_pb2.DT_INT32, np.dtype([("qint32", np.int32)])),
+}
+
+
+def decode_input(tensor: TensorProto, name: str) -> np.ndarray:
+    """The array of one input. Raises `ServingError` (INVALID_ARGUMENT) that names it."""
+    try:
+        if tensor.dtype not in LAYOUTS:
+            return decode_tensor(tensor)
+        layout, dtype = LAYOUTS[tensor.dtype]
+        return decode_tensor(_retyped(tensor, layout)).view(dtype)
+    except InternalError as exc:
+        raise invalid_argument(f"tensor parsing error: {name}: {exc}") from exc
+
+
+def encode_output(array: np.ndarray, dtype: int, name: str, *, tensor_content: bool) -> TensorProto:
+    """One output, of the signature's `dtype`, as a message.
+
+    Raises `ServingError` (UNIMPLEMENTED) for a type that has no encoding here.
+    """
+    try:
+        if dtype not in LAYOUTS:
+            return encode_tensor(array, as_content=tensor_content)
+        layout, _ = LAYOUTS[dtype]
+        return _retyped(encode_tensor(array.view(NUMPY_TYPES[layout]), as_content=tensor_content), dtype)
+    except InternalError as exc:
+        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"output {name} cannot be answered: {exc}") from exc
+
+
+def dtype_name(dtype: int) -> str:
+    """A `DataType` as TensorFlow prints it: float, string, int32."""
+    return str(types_pb2.DataType.Name(dtype)).removeprefix("DT_").lower()
+
+
+def array_type(array: np.ndarray) -> str:
+    """The name of an array's `DataType`: DT_FLOAT, DT_STRING."""
+    return str(types_pb2.DataType.Name(TENSORFLOW_TYPES.get(array.dtype, types_pb2.DT_INVALID)))
+
+
+def shape_text(array: np.ndarray) -> str:
+    """A shape as TensorFlow prints it: [3,1]."""
+    return "[" + ",".join(map(str, array.shape)) + "]"
+
+
+def _retyped(tensor: TensorProto, dtype: int) -> TensorProto:
+    copy = TensorProto()
+    copy.CopyFrom(tensor)
+    copy.dtype = dtype
+    return copy

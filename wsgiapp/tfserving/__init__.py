@@ -1,0 +1,1 @@
+"""TensorFlow Serving's formats: messages, tensors, configuration, versions on disk, SavedModels."""

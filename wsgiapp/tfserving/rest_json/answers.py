@@ -1,0 +1,179 @@
+"""Answers: arrays and results -> JSON, laid out as TF Serving's pretty printer does.
+
+Rows and results stand on one line each list, columns have a line for each element.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from wsgiapp.errors import InvalidArgument
+from wsgiapp.tfserving.messages import ClassificationResult, RegressionResult
+from wsgiapp.tfserving.rest_json.tensors import type_name
+from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES
+
+BYTES_SUFFIX = "_bytes"
+INDENT = b"    "
+
+
+def predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
+    """`{"predictions": [...]}`: one item a row; an object by output name only where there are several outputs.
+
+    Raises `InvalidArgument` for outputs that have no rows in common.
+    """
+    _require_rows(outputs)
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        return _document("predictions", _line(name, array)[:-1] + b"\n" + INDENT + b"]")
+    members = []
+    for index, name in enumerate(sorted(outputs)):
+        head = (b",\n" if index else b"\n") + INDENT * 3 + _text(name) + b": "
+        members.append([head + row for row in _row_lines(name, outputs[name])])
+    end = b"\n" + INDENT * 2 + b"}"
+    start = b"\n" + INDENT * 2 + b"{"
+    rows = b",".join(start + b"".join(parts) + end for parts in zip(*members, strict=True))
+    return _document("predictions", b"[" + rows + b"\n" + INDENT + b"]")
+
+
+def columns(outputs: Mapping[str, np.ndarray]) -> bytes:
+    """`{"outputs": ...}`: whole tensors; an object by output name only where there are several outputs.
+
+    Raises `InvalidArgument` for a type that JSON has no place for.
+    """
+    if not outputs:
+        raise InvalidArgument("Cannot convert empty tensor map to JSON")
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        return _document("outputs", _indented(_lines(name, array), 1))
+    members = [_text(name) + b": " + _indented(_lines(name, outputs[name]), 2) for name in sorted(outputs)]
+    separator = b",\n" + INDENT * 2
+    return _document("outputs", b"{\n" + INDENT * 2 + separator.join(members) + b"\n" + INDENT + b"}")
+
+
+def classifications(result: ClassificationResult) -> bytes:
+    """`{"results": [[[label, score], ...], ...]}`. Raises `InvalidArgument` for a result of nothing."""
+    if not result.classifications:
+        raise InvalidArgument("Cannot convert empty ClassificationResults to JSON")
+    items = []
+    for each in result.classifications:
+        scores = _floats([one.score for one in each.classes])
+        pairs = zip((_text(one.label) for one in each.classes), scores, strict=True)
+        items.append(b"[" + b", ".join(b"[" + label + b", " + score + b"]" for label, score in pairs) + b"]")
+    return _document("results", b"[" + b", ".join(items) + b"\n" + INDENT + b"]")
+
+
+def regressions(result: RegressionResult) -> bytes:
+    """`{"results": [value, ...]}`. Raises `InvalidArgument` for a result of nothing."""
+    if not result.regressions:
+        raise InvalidArgument("Cannot convert empty RegressionResults to JSON")
+    values = _floats([each.value for each in result.regressions])
+    return _document("results", b"[" + b", ".join(values) + b"]")
+
+
+def error(text: str) -> bytes:
+    """`{"error": text}`."""
+    return _document("error", _text(text))
+
+
+def _document(key: str, value: bytes) -> bytes:
+    return b"{\n" + INDENT + _text(key) + b": " + value + b"\n}"
+
+
+def _require_rows(outputs: Mapping[str, np.ndarray]) -> None:
+    if not outputs:
+        raise InvalidArgument("Cannot convert empty tensor map to JSON")
+    rows = 0
+    for name, array in outputs.items():
+        if array.ndim == 0:
+            raise InvalidArgument(f"Tensor name: {name} has no shape information ")
+        if len(array) < 1:
+            raise InvalidArgument(f"Tensor name: {name} has invalid batch size: {len(array)}")
+        if rows and rows != len(array):
+            raise InvalidArgument(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}")
+        rows = len(array)
+
+
+# Tensors
+
+
+def _line(name: str, array: np.ndarray) -> bytes:
+    """A tensor on one line, `[[1.0, 2.0], [3.0, 4.0]]`."""
+    if array.dtype == object:
+        return json.dumps(_json_strings(name, array), ensure_ascii=False).encode()
+    return _numbers(array).replace(b",", b", ")
+
+
+def _row_lines(name: str, array: np.ndarray) -> list[bytes]:
+    """Each of a tensor's rows on a line."""
+    if array.dtype == object:
+        return [json.dumps(row, ensure_ascii=False).encode() for row in _json_strings(name, array)]
+    if not array.size:
+        return [_line(name, row) for row in array]
+    inner = array.ndim - 1
+    between = b"]" * inner + b", " + b"[" * inner  # nowhere but between two rows
+    rows = _line(name, array)[1 + inner : -1 - inner].split(between)
+    return [b"[" * inner + row + b"]" * inner for row in rows]
+
+
+def _lines(name: str, array: np.ndarray) -> bytes:
+    """A tensor with a line for each element."""
+    if array.dtype == object:
+        return json.dumps(_json_strings(name, array), ensure_ascii=False, indent=len(INDENT)).encode()
+    return _numbers(array, orjson.OPT_INDENT_2).replace(b"  ", INDENT)
+
+
+def _indented(lines: bytes, levels: int) -> bytes:
+    """All lines but the first moved to the right; JSON has no line breaks inside strings."""
+    return lines.replace(b"\n", b"\n" + INDENT * levels)
+
+
+def _numbers(array: np.ndarray, layout: int = 0) -> bytes:
+    """An array as orjson writes it: floats as short as their type allows, whole ones with `.0`.
+
+    What is not finite is bare: NaN, Infinity, -Infinity.
+    """
+    if array.dtype.kind not in "fiub":
+        raise InvalidArgument(f"Failed to write JSON value for tensor type: {type_name(TENSORFLOW_TYPES[array.dtype])}")
+    if array.ndim == 0:
+        return _numbers(array.reshape(1))[1:-1]
+    text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY | layout)
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return text
+    values = array[~np.isfinite(array)].tolist()
+    names = (b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity" for value in values)
+    return re.sub(b"null", lambda _: next(names), text)  # which orjson writes for these and nothing else
+
+
+def _floats(values: list[float]) -> list[bytes]:
+    """float32 values, one by one."""
+    return _numbers(np.array(values, np.float32))[1:-1].split(b",") if values else []
+
+
+def _json_strings(name: str, array: np.ndarray) -> Any:
+    """A tensor of bytes as nested lists of strings, or of `{"b64": ...}`.
+
+    Bytes go as base64 where the output's name ends in `_bytes`, and where any of its elements is not UTF-8, of which
+    TF Serving would make a document that no parser takes.
+    """
+    flat = array.ravel().tolist()
+    if not name.endswith(BYTES_SUFFIX):
+        try:
+            return _like(array, [each.decode() for each in flat])
+        except UnicodeDecodeError:
+            pass
+    return _like(array, [{"b64": base64.b64encode(each).decode()} for each in flat])
+
+
+def _like(array: np.ndarray, flat: list[Any]) -> Any:
+    shaped = np.empty(len(flat), object)
+    shaped[:] = flat
+    return shaped.reshape(array.shape).tolist()
+
+
+def _text(text: str) -> bytes:
+    return orjson.dumps(text)

@@ -1,0 +1,97 @@
+"""Classify and Regress requests: JSON objects -> `tf.Example`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from wsgiapp.errors import InvalidArgument
+from wsgiapp.tfserving.messages import Example, Feature, Input
+from wsgiapp.tfserving.rest_json.document import kind, shown
+from wsgiapp.tfserving.rest_json.tensors import decode_base64_object, is_base64_object, lossy
+
+# The list of a feature that values of a JSON type go to, and TF Serving's name of its type.
+LISTS: Mapping[type, str] = {
+    float: "float_list",
+    int: "int64_list",
+    bool: "int64_list",
+    str: "bytes_list",
+    dict: "bytes_list",
+}
+TYPE_NAMES: Mapping[str, str] = {"float_list": "float", "int64_list": "int64", "bytes_list": "bytes"}
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+
+
+def read_examples(document: Mapping[str, Any]) -> Input:
+    """The `examples`, with their `context` where there is one. Raises `InvalidArgument` with TF Serving's texts."""
+    message = Input()
+    if "context" in document:
+        _fill(message.example_list_with_context.context, document["context"])
+        examples = message.example_list_with_context.examples
+    else:
+        examples = message.example_list.examples
+    if "examples" not in document:
+        raise InvalidArgument(
+            f"JSON Value: {shown(document)} When method is classify, key 'examples' is expected and was not found"
+        )
+    items = document["examples"]
+    if not isinstance(items, list):
+        raise InvalidArgument(f"JSON Value: {shown(document)} Expecting 'examples' value to be an list/array")
+    if not items:
+        raise InvalidArgument(f"JSON Value: {shown(document)} 'examples' value is an empty array")
+    for item in items:
+        _fill(examples.add(), item)
+    return message
+
+
+def _fill(example: Example, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"Example must be JSON object but got JSON {kind(value)}")
+    features = example.features.feature
+    for name, content in value.items():
+        _fill_feature(features[name], name, content if isinstance(content, list) else [content])
+
+
+def _fill_feature(feature: Feature, name: str, values: list[Any]) -> None:
+    if not values:
+        return
+    wanted = LISTS.get(type(values[0]), "")
+    if not wanted or {LISTS.get(each) for each in set(map(type, values))} != {wanted}:
+        raise _mixed(name, values, wanted)
+    if wanted == "float_list":
+        if max(map(abs, _finite(values)), default=0) > LARGEST_FLOAT:
+            raise InvalidArgument(lossy(max(_finite(values), key=abs), "float"))
+    elif wanted == "int64_list":
+        if max(values) >= 2**63:
+            raise InvalidArgument(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        values = list(map(int, values))  # booleans are numbers here
+    else:
+        values = [_bytes(name, value) for value in values]
+    getattr(feature, wanted).value.extend(values)
+
+
+def _finite(values: list[float]) -> list[float]:
+    return [value for value in values if abs(value) < float("inf")]
+
+
+def _bytes(name: str, value: str | dict[str, Any]) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if not is_base64_object(value):
+        raise _unexpected(name, value)
+    try:
+        return decode_base64_object(value)
+    except InvalidArgument as exc:
+        raise InvalidArgument(f"Feature: {name}: {exc}") from exc
+
+
+def _mixed(name: str, values: list[Any], wanted: str) -> InvalidArgument:
+    """What is wrong with the first value that has no place in the list of the first one."""
+    odd = next(value for value in values if LISTS.get(type(value)) is None or LISTS[type(value)] != wanted)
+    if type(odd) not in LISTS or (isinstance(odd, dict) and not is_base64_object(odd)):
+        return _unexpected(name, odd)
+    return InvalidArgument(f"Unexpected element type in feature: {name} expecting type: {TYPE_NAMES[wanted]}")
+
+
+def _unexpected(name: str, value: Any) -> InvalidArgument:
+    return InvalidArgument(f"Feature: {name} has element with unexpected JSON type: {kind(value)}")

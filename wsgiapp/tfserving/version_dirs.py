@@ -1,0 +1,54 @@
+"""Version directories below a model's base path."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from wsgiapp.tfserving.model_config import ModelConfig
+
+INT64_MAX = 2**63 - 1
+MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "model.tflite")
+
+# What a directory looked like: each entry's path, size, and times of change of its content and of its metadata. The
+# last one is what no copy can set, so that a file that was replaced is noticed whatever else it keeps.
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+def find_versions(base_path: Path) -> dict[int, Path]:
+    """The version directories: those whose names are whole numbers, leading zeros allowed.
+
+    Of several names for one number the last one counts, in the order of the alphabet, as in TF Serving. Raises
+    `OSError` where the base path cannot be read.
+    """
+    return {
+        int(entry.name): entry
+        for entry in sorted(base_path.iterdir())
+        if entry.name.isascii() and entry.name.isdecimal() and int(entry.name) <= INT64_MAX and entry.is_dir()
+    }
+
+
+def wanted_versions(model: ModelConfig, found: Mapping[int, Path]) -> set[int]:
+    """Those of the found versions that the model's policy asks for."""
+    if model.specific:
+        return set(model.specific) & set(found)
+    return set(sorted(found)[-model.latest :]) if model.latest else set(found)
+
+
+def has_model(directory: Path) -> bool:
+    """Whether a version directory holds the file that makes it a model; one that is being copied may not yet."""
+    return any(os.path.exists(directory / name) for name in MODEL_FILES)
+
+
+def fingerprint(directory: Path) -> Fingerprint:
+    """What a directory holds now; equal ones, some time apart, mean that nobody is copying into it."""
+    entries = []
+    for folder, folders, files in os.walk(directory):
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)
+            try:
+                status = os.stat(path)
+            except OSError:  # being replaced just now
+                continue
+            entry = (os.path.relpath(path, directory), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            entries.append(entry)
+    return tuple(sorted(entries))

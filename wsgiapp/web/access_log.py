@@ -1,0 +1,40 @@
+"""WSGI middleware: the access log."""
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from wsgiapp.web.request import LOG_KEY, client_address, request_id
+from wsgiapp.web.response import json_bytes
+
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def log_access(wsgi_app: WSGIApplication, stream: BinaryIO) -> WSGIApplication:
+    """Write one JSON line a request: who asked what, the answer's status and bytes, the milliseconds it took.
+
+    Much of that the application has noted. The line goes straight to `stream`: by way of `logging` it took 100 us.
+    """
+
+    def with_access_log(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        started = time.perf_counter()
+        body = wsgi_app(environ, start_response)
+        with suppress(OSError):  # whoever reads the log may have gone; that must not fail requests
+            stream.write(_line(environ, time.perf_counter() - started))
+        return body
+
+    return with_access_log
+
+
+def _line(environ: dict[str, Any], seconds: float) -> bytes:
+    facts = {
+        "time": round(time.time(), 3),
+        "request_id": request_id(environ),
+        "client": client_address(environ),
+        "method": environ.get("REQUEST_METHOD", ""),
+        "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
+        "ms": round(seconds * 1000, 3),
+        **environ.get(LOG_KEY, {}),
+    }
+    return json_bytes(facts)

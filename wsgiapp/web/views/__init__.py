@@ -1,0 +1,1 @@
+"""The views: each parses a request, calls a plane and answers."""

@@ -1,0 +1,147 @@
+"""TF Serving's REST API, under `/v1/`: any model of the model server, its tensors in JSON, past all pipelines."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from wsgiapp.backend.interface import Target
+from wsgiapp.errors import InvalidArgument
+from wsgiapp.tfserving.messages import ModelSpec, ModelVersionStatus
+from wsgiapp.tfserving.rest_json import answers, document
+from wsgiapp.tfserving.rest_json.examples import read_examples
+from wsgiapp.tfserving.rest_json.tensors import read_inputs
+from wsgiapp.web.planes import Planes
+from wsgiapp.web.problems import malformed
+from wsgiapp.web.request import Request
+from wsgiapp.web.response import Response
+
+# The expressions of TF Serving's http_rest_api_util.cc. They see the path as it was sent: in a name that holds a
+# slash or a colon these are percent-encoded.
+MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+PREDICTION = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNORECASE)
+DESCRIPTION = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
+LIST = re.compile("/v1/models", re.IGNORECASE)
+LARGEST_VERSION = 2**63 - 1
+
+
+def serve(request: Request, planes: Planes, resource: str) -> Response:
+    """Whatever is asked for below `/v1/`; what TF Serving does not know is its "Malformed request"."""
+    path = request.raw_path
+    if request.method == "POST" and (match := PREDICTION.fullmatch(path)):
+        target = _target(match, request)
+        return PREDICTIONS[match["method"].lower()](request, planes, target)
+    if request.method in ("GET", "HEAD"):
+        if LIST.fullmatch(path):
+            return models(request, planes)
+        if match := DESCRIPTION.fullmatch(path):
+            target = _target(match, request)
+            return (metadata if match["metadata"] else status)(request, planes, target)
+    raise malformed(request)
+
+
+def predict(request: Request, planes: Planes, target: Target) -> Response:
+    """`instances` -> `predictions`, `inputs` -> `outputs`."""
+    body, target = _read(request, target)
+    rows = "instances" in body
+    outputs, version = planes.data.predict(target, lambda inputs: read_inputs(body, inputs))
+    request.note(version=version)
+    return _answer(answers.predictions(outputs) if rows else answers.columns(outputs))
+
+
+def classify(request: Request, planes: Planes, target: Target) -> Response:
+    """`examples` -> `results`, each a list of labels with their scores."""
+    body, target = _read(request, target)
+    result, version = planes.data.classify(target, read_examples(body))
+    request.note(version=version)
+    return _answer(answers.classifications(result))
+
+
+def regress(request: Request, planes: Planes, target: Target) -> Response:
+    """`examples` -> `results`, each a number."""
+    body, target = _read(request, target)
+    result, version = planes.data.regress(target, read_examples(body))
+    request.note(version=version)
+    return _answer(answers.regressions(result))
+
+
+def status(request: Request, planes: Planes, target: Target) -> Response:
+    """The states of the model's versions."""
+    return _pretty({"model_version_status": _statuses(planes.data.status(target))})
+
+
+def metadata(request: Request, planes: Planes, target: Target) -> Response:
+    """The signatures of one version."""
+    signatures, version = planes.data.metadata(target)
+    spec = ModelSpec(name=target.model)
+    spec.version.value = version
+    return _pretty({"model_spec": _as_dict(spec), "metadata": {"signature_def": _as_dict(signatures)}})
+
+
+def models(request: Request, planes: Planes) -> Response:
+    """Every model of the model server, which TF Serving itself does not list."""
+    overviews = [
+        {
+            "name": each.name,
+            "model_version_status": _statuses(each.versions),
+            "version_labels": {label: str(version) for label, version in each.labels.items()},
+        }
+        for each in planes.control.models()
+    ]
+    return _pretty({"models": overviews})
+
+
+PREDICTIONS: Mapping[str, Callable[[Request, Planes, Target], Response]] = {
+    "predict": predict,
+    "classify": classify,
+    "regress": regress,
+}
+
+
+def _target(match: re.Match[str], request: Request) -> Target:
+    version = None
+    if digits := match["version"]:
+        if len(digits.lstrip("0")) > len(str(LARGEST_VERSION)) or int(digits) > LARGEST_VERSION:
+            raise InvalidArgument(f"Failed to convert version: {digits} to numeric.")
+        version = int(digits)
+    name = _decoded(match["name"], "model name")
+    label = _decoded(match["label"] or "", "model version label")
+    request.note(model=name, **({"label": label} if label else {}))
+    return Target(name, "", version, label)
+
+
+def _decoded(text: str, what: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidArgument(f"Failed to decode {what}:{text}") from exc
+
+
+def _read(request: Request, target: Target) -> tuple[dict[str, Any], Target]:
+    """The body, and the target with the signature that the body names."""
+    body = document.parse(request.body())
+    return body, Target(target.model, document.signature_name(body), target.version, target.label)
+
+
+def _answer(body: bytes) -> Response:
+    return Response(body)
+
+
+def _pretty(body: Mapping[str, Any]) -> Response:
+    """In the layout of protobuf's own JSON printer, which TF Serving uses here."""
+    return _answer(json.dumps(body, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def _statuses(versions: list[ModelVersionStatus]) -> list[dict[str, Any]]:
+    for version in versions:
+        version.status.SetInParent()  # an "OK" that the model server did not send is shown, too
+    return [_as_dict(version) for version in versions]
+
+
+def _as_dict(message: Message) -> dict[str, Any]:
+    """A message as JSON has it: all fields, by their names in the .proto file, 64-bit integers as strings."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
