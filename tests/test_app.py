@@ -440,7 +440,7 @@ def test_a_log_that_cannot_be_written_fails_no_request(site: Site) -> None:
         assert Client(log_access(site.app, stream)).get("/healthz").status_code == 200
 
 
-def test_too_many_in_flight_are_refused_at_once(site: Site) -> None:
+def test_too_many_in_flight_are_rejected_at_once(site: Site) -> None:
     answered = gevent.event.Event()
     plain = site.backend.predict
 
@@ -455,13 +455,13 @@ def test_too_many_in_flight_are_refused_at_once(site: Site) -> None:
     try:
         in_flight = [gevent.spawn(post) for _ in range(2)]
         gevent.sleep(0.05)
-        refused = post()
+        rejected = post()
         answered.set()
         gevent.joinall(in_flight, raise_error=True)
     finally:
         del site.backend.predict
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-    assert "2 predictions are in flight" in json.loads(refused.data)["detail"]
+    assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "1")
+    assert "2 predictions are in flight" in json.loads(rejected.data)["detail"]
     assert [each.value.status_code for each in in_flight] == [200, 200]
 
 

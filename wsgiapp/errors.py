@@ -10,12 +10,12 @@ WsgiappError
     ├── InvalidArgument      the request makes no sense to the service or the model
     │   └── InvalidField     ... because of one named field
     ├── Unauthenticated      the model server wants to know who asks
-    ├── PermissionDenied     the model server refuses who asks
+    ├── PermissionDenied     the caller may not make the call
     ├── NotFound             no such model, version, label or signature
     ├── Conflict             the request collides with another one
     ├── TooLarge             a named field is over its limit
     ├── ResourceExhausted    the model server has no capacity left for this caller
-    ├── Cancelled            the caller gave up
+    ├── Cancelled            the caller cancelled the call
     ├── Unimplemented        the model server does not know the call
     ├── Unavailable          nobody can answer now; the same request may work in a moment
     │   └── Overloaded       ... because this worker has too many predictions in flight
@@ -79,7 +79,7 @@ class Unauthenticated(RequestError):
 
 
 class PermissionDenied(RequestError):
-    """Raised when the model server refuses the credentials."""
+    """Raised when the model server rejects the credentials."""
 
 
 class NotFound(RequestError):
@@ -95,7 +95,7 @@ class ResourceExhausted(RequestError):
 
 
 class Cancelled(RequestError):
-    """Raised when a call was given up before its answer."""
+    """Raised when a call was cancelled before its answer."""
 
 
 class Unimplemented(RequestError):

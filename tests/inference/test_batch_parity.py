@@ -113,7 +113,7 @@ def test_nothing_holds_before_it_was_learned(caplog: pytest.LogCaptureFixture) -
     assert not parity.is_verified(2) and not parity.is_verified(None)
     assert len(server.calls) == len(EXAMPLES) + 1
     assert {target for target, _ in server.calls} == {Target("model", "signature", version=1)}, "by its number alone"
-    assert "model version 1: batched and single answers agree" in caplog.text
+    assert "model version 1: batch parity verified" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_nothing_holds_before_it_was_learned(caplog: pytest.LogCaptureFixture) -
         (of_one_row(ResourceExhausted("too large")), "it does not answer a batch (too large)"),
         (of_one_row(Unimplemented("never")), "it does not answer a batch (never)"),
     ],
-    ids=["rows are mixed", "padding counts", "no row axis", "refused", "failed", "too large", "unimplemented"],
+    ids=["rows are mixed", "padding counts", "no row axis", "rejected", "failed", "too large", "unimplemented"],
 )
 def test_what_must_not_be_batched(model: Model, reason: str, caplog: pytest.LogCaptureFixture) -> None:
     assert not asked(model)
@@ -279,13 +279,13 @@ def test_who_cannot_be_asked_is_asked_later(error: Exception, alone: bool, caplo
 
 
 @pytest.mark.usefixtures("_soon")
-def test_a_version_that_refuses_the_examples_themselves_is_not_asked_for_ever(
+def test_a_version_that_rejects_the_examples_themselves_is_not_asked_for_ever(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def refuse(inputs: Arrays) -> Mapping[str, np.ndarray]:
+    def reject(inputs: Arrays) -> Mapping[str, np.ndarray]:
         raise InvalidArgument("no such input")
 
-    parity, server = made(refuse)
+    parity, server = made(reject)
     for _ in range(2):
         parity.verify_soon(1)
         settle()

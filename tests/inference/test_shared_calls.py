@@ -30,7 +30,7 @@ BATCHED_CHILD = SUPPORT / "batched_child.py"
 class Sums:
     """A model server whose model sums each row up, times the version; of the versions in `mixing`, all rows.
 
-    Its answers say by which version they are. A row that holds -1 is refused.
+    Its answers say by which version they are. A row that holds -1 is rejected.
     """
 
     def __init__(self) -> None:

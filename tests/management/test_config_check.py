@@ -60,13 +60,13 @@ def test_labels_and_policies(base: Path, more: str, error: str) -> None:
 def test_what_may_go_wrong_later(base: Path) -> None:
     findings = check(config_of(base, f"{LATEST} version_labels {{ key: 'stable' value: 1 }}"), None)
     assert texts(findings) == []
-    assert "gives up when newer ones come" in texts(findings, errors=False)[0]
+    assert "unloads when newer ones come" in texts(findings, errors=False)[0]
     some = check(config_of(base, "model_version_policy { specific { versions: 2 versions: 9 } }"), None)
     assert "version 9 is asked for" in texts(some, errors=False)[0]
     assert texts(check(ModelServerConfig(), None), errors=False) == ["no model is configured"]
 
 
-def test_what_the_model_server_would_refuse(base: Path) -> None:
+def test_what_the_model_server_would_reject(base: Path) -> None:
     twice = config_of(base)
     twice.model_config_list.config.append(twice.model_config_list.config[0])
     assert texts(check(twice, None)) == ["m: configured 2 times; names must be unique"]

@@ -39,7 +39,7 @@ def test_what_is_not_base64_names_the_field(text: str) -> None:
 
 
 def strictly(text: str) -> bytes | None:
-    """What the standard library's strict decoder makes of it; None where it refuses."""
+    """What the standard library's strict decoder makes of it; None where it rejects."""
     compact = text.translate(str.maketrans("-_ ", "+/+", "\r\n\t")).rstrip("=")
     try:
         return binascii.a2b_base64(compact + "=" * (-len(compact) % 4), strict_mode=True)
@@ -47,23 +47,23 @@ def strictly(text: str) -> bytes | None:
         return None
 
 
-def test_it_takes_and_refuses_what_the_standard_library_does() -> None:
+def test_it_takes_and_rejects_what_the_standard_library_does() -> None:
     source = random.Random(6)
     alphabet = "AZaz09+/-_= \r\n\t" + "é中*.,\0\v\f\u2028"
-    refused = 0
+    rejected = 0
     for _ in range(20_000):
         text = list(base64.b64encode(source.randbytes(source.randrange(40))).decode())
         for _ in range(source.randrange(3)):
             text.insert(source.randrange(len(text) + 1), source.choice(alphabet))
         joined = "".join(text)
         expected = strictly(joined)
-        refused += expected is None
+        rejected += expected is None
         if expected is None:
             with pytest.raises(InvalidField):
                 decode_base64("x", joined)
         else:
             assert decode_base64("x", joined) == expected, joined
-    assert 2_000 < refused < 18_000
+    assert 2_000 < rejected < 18_000
 
 
 @pytest.mark.parametrize("length", range(5))

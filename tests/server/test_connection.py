@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, NamedTuple, Self
 import pytest
 
 from support.processes import SUPPORT, Process, free_port
-from wsgiapp.server.connection import LARGEST_COPY
+from wsgiapp.server.connection import MAX_JOINED_BYTES
 
-LONGEST_LINE = 20_000  # of echo_server
+MAX_FIELD_LINE_BYTES = 20_000  # of echo_server
 IDLE_SECONDS = 1.0
 
 
@@ -186,7 +186,7 @@ def test_a_client_that_asks_first(client: Client) -> None:
     assert client.read().path == "/2"
 
 
-def test_a_client_that_asks_first_and_is_refused(client: Client) -> None:
+def test_a_client_that_asks_first_and_is_rejected(client: Client) -> None:
     """It gets its answer at once, and not the word to go on; what it sends nevertheless is no request."""
     client.send(request("/ignore", "Expect: 100-continue", "Content-Length: 40", method="POST"))
     assert client.read().path == "/ignore"
@@ -296,7 +296,7 @@ def test_a_body_that_nobody_read_is_not_the_next_request(client: Client, size: i
     assert [client.read().path for _ in range(2)] == ["/ignore", "/2"]
 
 
-def test_a_refused_body_is_read_before_a_close(client: Client) -> None:
+def test_a_rejected_body_is_read_before_a_close(client: Client) -> None:
     """Or the system would reset the connection, and the answer would be lost on its way."""
     client.send(request("/ignore", "Connection: close", method="POST", body=b"x" * 3_000_000))
     time.sleep(0.1)
@@ -318,7 +318,7 @@ def test_less_body_than_was_announced(client: Client) -> None:
     assert client.is_closed()
 
 
-@pytest.mark.parametrize("size", [LARGEST_COPY - 1, LARGEST_COPY, LARGEST_COPY + 1, 20_000_000])
+@pytest.mark.parametrize("size", [MAX_JOINED_BYTES - 1, MAX_JOINED_BYTES, MAX_JOINED_BYTES + 1, 20_000_000])
 def test_large_answers_are_whole(client: Client, size: int) -> None:
     client.send(request(f"/large?{size}") + request("/2"))
     answer = client.read()
@@ -350,7 +350,7 @@ def test_an_application_that_fails(client: Client, server: EchoServer, target: s
         (b"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * 101, 431),
         (b"GET / HTTP/1.1\r\nHost: h\r\nA: " + b"b" * 70_000 + b"\r\n\r\n", 431),
-        (b"GET /" + b"a" * LONGEST_LINE + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
+        (b"GET /" + b"a" * MAX_FIELD_LINE_BYTES + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
         (b"\x16\x03\x01" + b"\0" * 200 + b"\n", 400),
     ],
     ids=lambda value: value[:25] if isinstance(value, bytes) else value,
@@ -367,9 +367,9 @@ def test_what_is_malformed_is_answered_and_ends_the_connection(client: Client, h
 
 def test_a_request_line_up_to_the_limit(client: Client) -> None:
     line = len("GET /? HTTP/1.1\r\n")
-    client.send(request("/?" + "a" * (LONGEST_LINE - line)))
+    client.send(request("/?" + "a" * (MAX_FIELD_LINE_BYTES - line)))
     assert client.read().status == 200
-    client.send(request("/?" + "a" * (LONGEST_LINE - line + 1)))
+    client.send(request("/?" + "a" * (MAX_FIELD_LINE_BYTES - line + 1)))
     assert client.read().status == 414
 
 

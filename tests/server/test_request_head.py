@@ -10,7 +10,13 @@ import pytest
 from gevent import pywsgi
 
 from wsgiapp.server import request_head
-from wsgiapp.server.request_head import LONGEST_LINE, MOST_KNOWN, MOST_LINES, Malformed, read_head
+from wsgiapp.server.request_head import (
+    MAX_CACHED_NAMES,
+    MAX_FIELD_LINE_BYTES,
+    MAX_FIELD_LINES,
+    MalformedRequest,
+    read_head,
+)
 
 
 def read(head: bytes) -> dict[str, str]:
@@ -25,9 +31,9 @@ def get(*fields: bytes, version: bytes = b"HTTP/1.1") -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _no_names_known() -> Iterator[None]:
-    request_head._known.clear()
+    request_head._variable_names.clear()
     yield
-    request_head._known.clear()
+    request_head._variable_names.clear()
 
 
 def test_a_whole_head() -> None:
@@ -121,14 +127,14 @@ def test_line_feeds_alone_end_lines_too(version: bytes) -> None:
     ],
 )
 def test_what_is_not_a_request_line(line: bytes) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedRequest) as caught:
         read(line + b"Host: h\r\n\r\n")
     assert caught.value.status == 400
 
 
 @pytest.mark.parametrize("line", [b"PRI * HTTP/2.0", b"GET / HTTP/2", b"GET / HTTP/0.9", b"GET / HTTP/1.2"])
 def test_versions_that_are_not_served(line: bytes) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedRequest) as caught:
         read(line + b"\r\nHost: h\r\n\r\n")
     assert caught.value.status == 505
 
@@ -155,7 +161,7 @@ def test_versions_that_are_not_served(line: bytes) -> None:
     ],
 )
 def test_what_is_not_a_header(field: bytes) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedRequest) as caught:
         get(field)
     assert caught.value.status == 400
 
@@ -164,13 +170,13 @@ def test_what_is_not_a_header(field: bytes) -> None:
 @pytest.mark.parametrize("second", [b"%s: 1", b"%s: 2"])
 def test_what_may_come_only_once(name: bytes, second: bytes) -> None:
     """Also twice the same: RFC 9112 lets a server take that for Content-Length, and other readers may not."""
-    with pytest.raises(Malformed, match=r"more than one|Transfer-Encoding"):
+    with pytest.raises(MalformedRequest, match=r"duplicate|Transfer-Encoding"):
         get(name + b": 1", second % name.lower())
 
 
 def test_a_host_is_wanted_of_http_1_1() -> None:
     """RFC 9112, 3.2: a server must answer 400 without one."""
-    with pytest.raises(Malformed, match="Host") as caught:
+    with pytest.raises(MalformedRequest, match="Host") as caught:
         read(b"GET / HTTP/1.1\r\nAccept: a\r\n\r\n")
     assert caught.value.status == 400
     assert "HTTP_HOST" not in read(b"GET / HTTP/1.0\r\n\r\n")
@@ -186,7 +192,7 @@ def test_lengths(value: bytes) -> None:
     "value", [b"", b"-1", b"+1", b"1.0", b"0x10", b"1 2", b"5,5", b"5, 6", b"1_000", b"\xb2", b"9" * 19, b"five"]
 )
 def test_lengths_that_are_none(value: bytes) -> None:
-    with pytest.raises(Malformed, match="Content-Length that is no number"):
+    with pytest.raises(MalformedRequest, match="invalid Content-Length"):
         get(b"Content-Length: " + value)
 
 
@@ -197,7 +203,7 @@ def test_chunked(value: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"gzip", b"gzip, chunked", b"chunked, chunked", b"identity", b"xchunked"])
 def test_other_transfer_encodings(value: bytes) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedRequest) as caught:
         get(b"Transfer-Encoding: " + value)
     assert caught.value.status == 501
 
@@ -209,7 +215,7 @@ def test_two_ways_to_end_a_body_are_none() -> None:
         ((b"Content-Length: 0", b"Transfer-Encoding: chunked"), b"HTTP/1.1"),
         ((b"Transfer-Encoding: chunked",), b"HTTP/1.0"),
     ):
-        with pytest.raises(Malformed) as caught:
+        with pytest.raises(MalformedRequest) as caught:
             get(*fields, version=version)
         assert caught.value.status == 400
 
@@ -228,12 +234,12 @@ def test_headers_cannot_pass_for_other_variables() -> None:
 
 
 def test_how_much_a_head_may_be() -> None:
-    longest = b"A: " + b"b" * (LONGEST_LINE - 5)
-    assert len(get(longest)["HTTP_A"]) == LONGEST_LINE - 5
-    most = [b"A%d: b" % i for i in range(MOST_LINES - 1)]  # and Host
+    largest_line = b"A: " + b"b" * (MAX_FIELD_LINE_BYTES - 5)
+    assert len(get(largest_line)["HTTP_A"]) == MAX_FIELD_LINE_BYTES - 5
+    most = [b"A%d: b" % i for i in range(MAX_FIELD_LINES - 1)]  # and Host
     assert get(*most)["HTTP_A98"] == "b"
-    for fields in ([longest + b"b"], [longest * 20], [*most, b"B: c"], [b"A" * 2 * LONGEST_LINE]):
-        with pytest.raises(Malformed) as caught:
+    for fields in ([largest_line + b"b"], [largest_line * 20], [*most, b"B: c"], [b"A" * 2 * MAX_FIELD_LINE_BYTES]):
+        with pytest.raises(MalformedRequest) as caught:
             get(*fields)
         assert caught.value.status == 431
 
@@ -242,23 +248,23 @@ def test_how_much_a_head_may_be() -> None:
     "head", [b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: h\r\n", b"GET / HTTP/1.1\r\nHost: h"]
 )
 def test_a_head_that_is_cut_off(head: bytes) -> None:
-    with pytest.raises(Malformed, match="cut off") as caught:
+    with pytest.raises(MalformedRequest, match="incomplete") as caught:
         read(head)
     assert caught.value.status == 400
 
 
 def test_made_up_names_cost_a_bounded_space() -> None:
     tracemalloc.start()
-    for i in range(3 * MOST_KNOWN):
+    for i in range(3 * MAX_CACHED_NAMES):
         name = b"X-%d-" % i + b"a" * (i % 2 * 20_000)
         assert len(get(name + b": b")) == 8
-        assert len(request_head._known) <= MOST_KNOWN
+        assert len(request_head._variable_names) <= MAX_CACHED_NAMES
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert size < 2_000_000
     assert get(b"X-New: c")["HTTP_X_NEW"] == "c"
     get(b"X-New: c")
-    assert b"X-New" in request_head._known, "strangers' names do not keep others out"
+    assert b"X-New" in request_head._variable_names, "strangers' names do not keep others out"
 
 
 WELL_FORMED = [
@@ -311,7 +317,7 @@ PIECES = [
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_comes_is_read_or_refused(seed: int) -> None:
+def test_whatever_comes_is_read_or_rejected(seed: int) -> None:
     rng = random.Random(seed)
     accepted = 0
     for _ in range(300):
@@ -322,15 +328,15 @@ def test_whatever_comes_is_read_or_refused(seed: int) -> None:
             head = head[:start] + new + head[rng.choice([start, start + 1, end]) :]
         if rng.random() < 0.2:
             head = rng.randbytes(rng.randint(0, 60)) + rng.choice([b"", b"\r\n\r\n"])
-        variables = read_or_refuse(head)
+        variables = read_or_reject(head)
         if variables is not None:
             accepted += 1
             check(head, variables)
-    assert accepted > 20, "not all is refused"
+    assert accepted > 20, "not everything is rejected"
 
 
-def read_or_refuse(head: bytes) -> dict[str, str] | None:
-    with contextlib.suppress(Malformed):
+def read_or_reject(head: bytes) -> dict[str, str] | None:
+    with contextlib.suppress(MalformedRequest):
         return read(head)
     return None
 

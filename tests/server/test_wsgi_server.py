@@ -107,7 +107,7 @@ def test_a_body_that_ends_early_is_the_client_s_mistake(worker: Worker) -> None:
         assert client.makefile("rb").readline().startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_refused_body_does_not_cost_the_connection(worker: Worker) -> None:
+def test_a_rejected_body_does_not_cost_the_connection(worker: Worker) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=30)
     for method, path, size, status in (
         ("POST", "/nosuch", 100_000, 404),
@@ -188,7 +188,7 @@ def test_a_drain_finishes_what_is_in_flight_and_closes_what_is_idle(tmp_path: Pa
             assert answer.status == 503 and "not ready" in json.loads(answer.read())["detail"]
             assert answer.getheader("Connection") == "close"
             assert worker.wait(20) == 0
-    assert "drained, 0 connections given up" in worker.output
+    assert "drained, 0 connections aborted" in worker.output
     assert not list((tmp_path / "run").glob("*.ready"))
 
 
@@ -241,7 +241,7 @@ def test_a_socket_of_its_own(tmp_path: Path) -> None:
         assert worker.wait(20) == 0
         with pytest.raises(ConnectionRefusedError):
             connect_to(own)
-    assert "drained, 0 connections given up" in worker.output
+    assert "drained, 0 connections aborted" in worker.output
 
 
 def test_a_port_that_is_taken_is_said_plainly(worker: Worker, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class BatchParity:
         if mismatch:
             log.warning("%s version %d is sent one request at a time: %s", self._target.model, version, mismatch)
         else:
-            log.info("%s version %d: batched and single answers agree", self._target.model, version)
+            log.info("%s version %d: batch parity verified", self._target.model, version)
 
     def _mismatch(self, target: Target) -> str:
         """What keeps the version from being batched; empty when nothing does."""

@@ -160,16 +160,16 @@ class Batcher(Generic[Item, Result]):
         fellows = [request for request in self._queue if request.key == oldest.key]
         fellows.sort(key=lambda request: abs(request.length - oldest.length))  # stable: the oldest stays the first
         batch: list[_Waiting[Item]] = []
-        rows = steps = longest = 0
+        rows = steps = max_length = 0
         for request in fellows:
             all_rows, all_steps = rows + request.rows, steps + request.rows * request.length
-            longest_of_all = max(longest, request.length)
+            new_max_length = max(max_length, request.length)
             fits = (
-                all_rows <= self._limits.max_batch_size and all_rows * longest_of_all - all_steps <= MAX_PADDING_STEPS
+                all_rows <= self._limits.max_batch_size and all_rows * new_max_length - all_steps <= MAX_PADDING_STEPS
             )
             if fits or not batch:
                 batch.append(request)
-                rows, steps, longest = all_rows, all_steps, longest_of_all
+                rows, steps, max_length = all_rows, all_steps, new_max_length
         now = time.monotonic()
         for request in batch:
             del self._queue[request]

@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 
 def check(config: ModelServerConfig, active: ModelServerConfig | None, *, with_folders: bool = True) -> list[Finding]:
-    """The findings for a configuration; `active` is the one in force, if there is one.
+    """The findings for a configuration; `active` is the active one, if there is one.
 
     Without `with_folders` nothing is said of what the base paths hold, because they are on another machine.
     """
@@ -88,7 +88,7 @@ def _labels(model: ModelConfig, found: Mapping[int, Path], wanted: set[int]) -> 
             yield Finding(True, f"{where}, which the version policy does not load; name it in `specific`, or use `all`")
         elif model.latest and len(wanted) == model.latest:
             yield Finding(
-                False, f"{where}, which TF Serving gives up when newer ones come; name it in `specific`, or use `all`"
+                False, f"{where}, which TF Serving unloads when newer ones come; name it in `specific`, or use `all`"
             )
 
 

@@ -68,12 +68,12 @@ class ControlPlane:
         """The active configuration."""
         try:
             return self._backend.config(_in(CALL_SECONDS))
-        except Unimplemented:  # TF Serving itself, which keeps it to itself: what it was given last
+        except Unimplemented:  # TF Serving itself does not offer it: the last one applied
             try:
                 return model_config.read(self._file.rendered_path)
             except SettingsError as exc:
                 raise Unimplemented(
-                    "the model server keeps its configuration to itself, and there is no models.config to go by"
+                    "the model server does not offer its configuration, and there is no rendered models.config"
                 ) from exc
 
     def models(self) -> list[ModelOverview]:

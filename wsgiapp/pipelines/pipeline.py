@@ -101,7 +101,7 @@ class Pipeline(Protocol):
         compared; with fewer than two, requests are never batched."""
 
 
-def refuse_unknown_options(options: Mapping[str, Any], known: set[str]) -> None:
+def reject_unknown_options(options: Mapping[str, Any], known: set[str]) -> None:
     """Raise `SettingsError` for an option that the pipeline does not have."""
     for key in options:
         if key not in known:

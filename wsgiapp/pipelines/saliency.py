@@ -9,7 +9,7 @@ import numpy as np
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
 from wsgiapp.pipelines.base64text import decode_base64, encode_base64
 from wsgiapp.pipelines.imaging.images import ENCODERS, decode_image, resize_map, stretch
-from wsgiapp.pipelines.pipeline import Media, Payload, Prepared, Resources, Result, refuse_unknown_options
+from wsgiapp.pipelines.pipeline import Media, Payload, Prepared, Resources, Result, reject_unknown_options
 from wsgiapp.tfserving.tensors import Arrays
 
 
@@ -32,7 +32,7 @@ class Saliency:
     heavy = True
 
     def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
-        refuse_unknown_options(options, {"size", "mean", "input", "output", "encoding"})
+        reject_unknown_options(options, {"size", "mean", "input", "output", "encoding"})
         self._limits = resources.image
         self._size = options.get("size", 320)
         mean = np.asarray(options.get("mean", (126.88, 120.24, 112.19)), np.float32)

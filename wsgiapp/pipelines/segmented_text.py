@@ -10,7 +10,7 @@ import orjson
 
 from wsgiapp.errors import InternalError, InvalidField, TooLarge
 from wsgiapp.pipelines.base64text import decode_base64
-from wsgiapp.pipelines.pipeline import Payload, Prepared, Resources, Result, refuse_unknown_options
+from wsgiapp.pipelines.pipeline import Payload, Prepared, Resources, Result, reject_unknown_options
 from wsgiapp.pipelines.segmentation.tokenizer import load_tokenizer
 from wsgiapp.tfserving.tensors import Arrays
 
@@ -27,7 +27,7 @@ class SegmentedText:
     heavy = False
 
     def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
-        refuse_unknown_options(options, {"words", "nwords", "user_dictionary"})
+        reject_unknown_options(options, {"words", "nwords", "user_dictionary"})
         self._limits = resources.text
         self._words = str(options.get("words", "words"))
         self._nwords = str(options.get("nwords", "nwords"))

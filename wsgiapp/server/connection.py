@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from gevent import pywsgi
 
-from wsgiapp.server.request_head import Malformed, read_head
+from wsgiapp.server.request_head import MalformedRequest, read_head
 from wsgiapp.web.problems import failure_response
 from wsgiapp.web.request import request_id
 from wsgiapp.web.response import STATUS_LINES
@@ -22,10 +22,10 @@ from wsgiapp.web.response import STATUS_LINES
 log = logging.getLogger(__name__)
 
 # Bytes of a body; a longer one is sent after its head, because copying it costs more than a system call.
-LARGEST_COPY = 256 * 1024
+MAX_JOINED_BYTES = 256 * 1024
 # Old clients end a body with one more than they announce (RFC 9112, 2.2).
 EMPTY_LINES = (b"\r\n", b"\n")
-DETAILS = {
+DETAIL_BY_STATUS = {
     414: "the request line is longer than the limit; send large values by POST",
     431: "the request's headers are too many or too large",
     501: "Transfer-Encoding may be chunked, and nothing else",
@@ -38,7 +38,7 @@ class Serving(Protocol):
 
     application: Any
     environ: dict[str, Any]  # what all requests have in common
-    longest_line: int
+    max_request_line_bytes: int
     idle_seconds: float
     idle: dict[Any, float]  # connections that wait for a request, and since when
     date: str  # the header for now
@@ -50,9 +50,9 @@ class Serving(Protocol):
 
 
 class Body(pywsgi.Input):
-    """A request's body, whose end may get lost: then nobody knows where the next request begins."""
+    """A request's body, which may end too early: then it is unknown where the next request begins."""
 
-    is_lost = False
+    is_broken = False
 
     def read(self, length: int | None = None) -> bytes:
         """As any stream's. Raises `OSError` for a client that has gone or is silent, and for what is not chunked."""
@@ -66,10 +66,10 @@ class Body(pywsgi.Input):
         try:
             return reader(size)
         except OSError:
-            self.is_lost = True
+            self.is_broken = True
             raise
         except ValueError as exc:  # pywsgi's, of a chunk without a size
-            self.is_lost = True
+            self.is_broken = True
             raise OSError("a chunk without a size") from exc
 
 
@@ -86,14 +86,14 @@ class Handler(pywsgi.WSGIHandler):
         """Answer one request; true while the connection may bring another one, or a status and an error's bytes."""
         line = self._request_line()
         if not line.endswith(b"\n"):
-            if len(line) < self.server.longest_line:
+            if len(line) < self.server.max_request_line_bytes:
                 return None  # the client has gone, was silent for too long, or the server drains
             self._skip_line()
-            return self._refusal(414, line)
+            return self._rejection(414, line)
         try:
             variables = read_head(line, self.rfile.readline)
-        except Malformed as exc:
-            return self._refusal(exc.status, line)
+        except MalformedRequest as exc:
+            return self._rejection(exc.status, line)
         except OSError:
             return None
         self._respond(variables)
@@ -120,9 +120,9 @@ class Handler(pywsgi.WSGIHandler):
             self.server.end_of_requests(connection)
         try:
             connection.settimeout(None)  # the server's sweep looks after it
-            line: bytes = self.rfile.readline(self.server.longest_line)
+            line: bytes = self.rfile.readline(self.server.max_request_line_bytes)
             if line in EMPTY_LINES:
-                line = self.rfile.readline(self.server.longest_line)
+                line = self.rfile.readline(self.server.max_request_line_bytes)
             connection.settimeout(self.server.idle_seconds)
         except OSError:
             return b""
@@ -143,10 +143,10 @@ class Handler(pywsgi.WSGIHandler):
                 log.exception("the application failed")
                 body = self._failed(environ)
             request_body = environ["wsgi.input"]
-            if request_body.is_lost:
+            if request_body.is_broken:
                 self.close_connection = True
             self._send(body, variables["SERVER_PROTOCOL"])
-            if not request_body.is_lost:
+            if not request_body.is_broken:
                 request_body._discard()  # also before a close, which would reset the connection under the answer
         except OSError:  # the client has gone, or sent what is not chunked although it said so
             self.close_connection = True
@@ -186,7 +186,7 @@ class Handler(pywsgi.WSGIHandler):
         elif protocol == "HTTP/1.0":
             lines.append("Connection: keep-alive")
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        if len(body) > LARGEST_COPY:
+        if len(body) > MAX_JOINED_BYTES:
             self.socket.sendall(head)
             self.socket.sendall(body)
         else:
@@ -203,17 +203,17 @@ class Handler(pywsgi.WSGIHandler):
     def _skip_line(self) -> None:
         """Read what is left of a line that is too long: closing the connection before would reset it under our answer.
 
-        A line without an end is given up after 16 MiB.
+        At most 16 MiB of it are read.
         """
         with suppress(OSError):
             for _ in range(256):
                 if len(self.rfile.readline(65536)) < 65536:
                     break
 
-    def _refusal(self, status: int, line: bytes) -> tuple[str, bytes]:
+    def _rejection(self, status: int, line: bytes) -> tuple[str, bytes]:
         """A status, and a whole HTTP answer for a request that is too malformed to reach the application."""
         path = line.decode("latin-1").partition(" ")[2]
-        detail = DETAILS.get(status, "the request is not well-formed HTTP")
+        detail = DETAIL_BY_STATUS.get(status, "the request is not well-formed HTTP")
         response = failure_response(status, detail, path, request_id({}))
         lines = [f"HTTP/1.1 {STATUS_LINES[status]}", *(f"{name}: {value}" for name, value in response.headers)]
         head = "\r\n".join([*lines, self.server.date, "Connection: close", "", ""])

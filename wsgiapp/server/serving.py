@@ -67,7 +67,7 @@ def serve(
     gevent.killall(helpers)
     with suppress(OSError):
         access_log.close()
-    log.log(logging.WARNING if abandoned else logging.INFO, "drained, %d connections given up", abandoned)
+    log.log(logging.WARNING if abandoned else logging.INFO, "drained, %d connections aborted", abandoned)
 
 
 def _flush_regularly(stream: BinaryIO) -> None:

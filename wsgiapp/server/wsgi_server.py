@@ -31,7 +31,7 @@ class Server(pywsgi.WSGIServer):
     handler_class = Handler
 
     def __init__(self, listener: socket.socket, application: Any, settings: Settings) -> None:
-        self.longest_line = settings.limits.request_line_bytes
+        self.max_request_line_bytes = settings.limits.request_line_bytes
         self.idle_seconds = settings.http.idle_seconds
         self._is_tcp = listener.family in (socket.AF_INET, socket.AF_INET6)
         self.idle: dict[Any, float] = {}  # connections that wait for a request, and since when
@@ -77,7 +77,7 @@ class Server(pywsgi.WSGIServer):
         self._own.start()
 
     def tick(self) -> None:
-        """Every second: the date moves on, and clients that were silent for too long are given up."""
+        """Every second: the date moves on, and connections that were idle for too long are closed."""
         while True:
             self.date = date_header()
             oldest = time.monotonic() - self.idle_seconds
@@ -93,11 +93,11 @@ class Server(pywsgi.WSGIServer):
             connection._sock.shutdown(socket.SHUT_RD)
 
     def drain(self, seconds: float) -> int:
-        """Accept nothing more, close idle connections, wait for the busy ones; the number of those given up."""
+        """Accept nothing more, close idle connections, wait for the busy ones; the number of those aborted."""
         self.draining = True
         self.stop_accepting()
         if self._own is not None:
-            self._own.close()  # its file stays: Nginx is refused by it and turns to another worker
+            self._own.close()  # its file stays: Nginx gets ECONNREFUSED and turns to another worker
         if self.idle:
             gevent.sleep(LINGER_SECONDS)
         self.closing = True

@@ -1,4 +1,4 @@
-"""Image files are read as they look, and refused before they do harm."""
+"""Image files are read as they look, and rejected before they do harm."""
 
 import io
 import pickletools
@@ -6,8 +6,8 @@ import pickletools
 import cv2
 import numpy as np
 import pytest
-from support.images import huge_png, image_file, photograph, with_orientation
 
+from support.images import huge_png, image_file, photograph, with_orientation
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines.imaging.images import decode_image, encode_npy, encode_pickle, encode_png, resize_map, stretch
 from wsgiapp.pipelines.pipeline import ImageLimits
@@ -53,7 +53,7 @@ def test_exif_turns_the_picture() -> None:
 
 @pytest.mark.parametrize("extension", [".png", ".jpg", ".webp", ".gif", ".bmp", ".tiff"])
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
-def test_a_file_that_is_cut_off_is_refused(extension: str, kept: float) -> None:
+def test_a_file_that_is_cut_off_is_rejected(extension: str, kept: float) -> None:
     file = image_file(photograph(200, 150), extension)
     with pytest.raises(InvalidField, match="img: an image file"):
         decode_image("img", file[: int(len(file) * kept)], LIMITS)
@@ -62,7 +62,7 @@ def test_a_file_that_is_cut_off_is_refused(extension: str, kept: float) -> None:
 @pytest.mark.parametrize(
     "data", [b"hello", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", b"%PDF-1.7"]
 )
-def test_other_files_are_refused(data: bytes) -> None:
+def test_other_files_are_rejected(data: bytes) -> None:
     with pytest.raises(InvalidField, match="img: not an image"):
         decode_image("img", data, LIMITS)
 
@@ -70,17 +70,17 @@ def test_other_files_are_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\0\0\0WEBP", b"BM", b"II*\0"]
 )
-def test_bare_signatures_are_refused(data: bytes) -> None:
+def test_bare_signatures_are_rejected(data: bytes) -> None:
     with pytest.raises(InvalidField, match="img: an image file with a broken header"):
         decode_image("img", data, LIMITS)
 
 
-def test_an_empty_file_is_refused() -> None:
+def test_an_empty_file_is_rejected() -> None:
     with pytest.raises(InvalidField, match="img: empty"):
         decode_image("img", b"", LIMITS)
 
 
-def test_a_huge_picture_is_refused_by_its_header() -> None:
+def test_a_huge_picture_is_rejected_by_its_header() -> None:
     bomb = huge_png(40_000, 40_000)
     assert len(bomb) < 5_000
     with pytest.raises(TooLarge, match="img: 40000 x 40000 pixels; the limit is 50,000,000"):

@@ -44,7 +44,7 @@ def test_a_user_dictionary_that_changes_is_read_again(tmp_path: Path) -> None:
     assert lexicon.has_word("银行的产品") and not lexicon.has_word("很喜欢中国")
 
 
-def test_a_user_dictionary_that_is_missing_or_refused(tmp_path: Path) -> None:
+def test_a_user_dictionary_that_is_missing_or_rejected(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"options\.user_dictionary.*missing\.txt"):
         load_lexicon(tmp_path, str(tmp_path / "missing.txt"))
     dictionary = tmp_path / "own.txt"

@@ -8,7 +8,7 @@ import jieba
 import pytest
 
 from support.processes import REPOSITORY
-from wsgiapp.pipelines.segmentation.tokenizer import LONGEST_KEPT_RUN, load_tokenizer
+from wsgiapp.pipelines.segmentation.tokenizer import MAX_CACHED_RUN, load_tokenizer
 
 Lcut = Callable[[str], list[str]]
 
@@ -75,7 +75,7 @@ def test_words_of_all_parts_of_the_dictionary(plain: jieba.Tokenizer, fast: Lcut
         assert fast(text) == plain.lcut(text), text
 
 
-@pytest.mark.parametrize("length", [LONGEST_KEPT_RUN, LONGEST_KEPT_RUN + 1, 500])
+@pytest.mark.parametrize("length", [MAX_CACHED_RUN, MAX_CACHED_RUN + 1, 500])
 def test_runs_of_single_characters(plain: jieba.Tokenizer, fast: Lcut, length: int) -> None:
     run = ("賜鼠卞鹤榻柄" * length)[:length]
     for text in (run, run, run[::-1], "x" * length, "1-2.5" * length):

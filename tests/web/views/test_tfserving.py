@@ -89,7 +89,7 @@ def post(client: Client, path: str, body: Any, **headers: str) -> tuple[int, Any
     return answer.status_code, json.loads(answer.data)
 
 
-def refused(client: Client, path: str, body: Any, **headers: str) -> tuple[int, str]:
+def rejected(client: Client, path: str, body: Any, **headers: str) -> tuple[int, str]:
     status, answer = post(client, path, body, **headers)
     assert list(answer) == ["error"]
     return status, answer["error"]
@@ -188,11 +188,11 @@ def test_what_is_malformed(client: Client, method: str, path: str) -> None:
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
 def test_errors(client: Client, path: str, body: Any, status: int, error: str) -> None:
-    assert refused(client, f"/v1/models/{path}", body) == (status, error)
+    assert rejected(client, f"/v1/models/{path}", body) == (status, error)
 
 
 def test_a_body_over_the_limit(client: Client) -> None:
-    status, error = refused(client, "/v1/models/tiny:predict", b" " * (LIMIT + 1))
+    status, error = rejected(client, "/v1/models/tiny:predict", b" " * (LIMIT + 1))
     assert (status, error) == (413, "body: larger than the limit")
 
 
@@ -257,11 +257,11 @@ def test_metadata(client: Client) -> None:
 def test_gzip(client: Client) -> None:
     body = gzip.compress(b'{"instances": [[2.0]]}')
     assert post(client, "/v1/models/tiny:predict", body, Content_Encoding="gzip")[0] == 200
-    assert refused(client, "/v1/models/tiny:predict", body[:-3], Content_Encoding="gzip") == (
+    assert rejected(client, "/v1/models/tiny:predict", body[:-3], Content_Encoding="gzip") == (
         400,
         "body: the gzip stream is cut off",
     )
-    status, error = refused(client, "/v1/models/tiny:predict", body, Content_Encoding="br")
+    status, error = rejected(client, "/v1/models/tiny:predict", body, Content_Encoding="br")
     assert (status, error) == (415, "Content-Encoding: br: only gzip is understood")
 
 
@@ -274,7 +274,7 @@ def test_the_shared_model_predicts(half_plus_two: Client) -> None:
         200,
         {"predictions": [[2.5, 3.0], [3.5, 4.0]]},
     )
-    status, error = refused(half_plus_two, f"/v1/models/{MODEL}:predict", {"instances": ["x"]})
+    status, error = rejected(half_plus_two, f"/v1/models/{MODEL}:predict", {"instances": ["x"]})
     assert status == 400 and "not of expected type: float" in error
 
 
@@ -289,7 +289,7 @@ def test_the_shared_model_classifies_and_regresses(half_plus_two: Client) -> Non
     body = {"signature_name": "regress_x_to_y", "context": {"x": 80.0}, "examples": [{}]}
     assert post(half_plus_two, f"/v1/models/{MODEL}:regress", body) == (200, {"results": [42.0]})
     body = {"signature_name": "regress_x_to_y", "examples": [{"x": "80"}]}
-    status, error = refused(half_plus_two, f"/v1/models/{MODEL}:regress", body)
+    status, error = rejected(half_plus_two, f"/v1/models/{MODEL}:regress", body)
     assert status == 400 and "x" in error
 
 
@@ -301,7 +301,7 @@ def test_the_shared_model_s_metadata_is_what_tf_serving_answers(half_plus_two: C
 def test_a_model_server_that_is_away(tmp_path: Path) -> None:
     app = started(tmp_path, f"127.0.0.1:{free_port()}")
     client = Client(app)
-    status, error = refused(client, "/v1/models/tiny:predict", {"instances": [[1.0]]})
+    status, error = rejected(client, "/v1/models/tiny:predict", {"instances": [[1.0]]})
     assert (status, error) == (503, "the model server cannot be reached now")
     assert client.get("/v1/models/tiny").headers["Retry-After"] == "1"
     app.close()

@@ -77,7 +77,7 @@ class Lexicon:
 def load_lexicon(cache: Path, user_dictionary: str | None = None) -> Lexicon:
     """What jieba knows with its own dictionary and, on top, `user_dictionary`; the file in `cache` is made if missing.
 
-    Raises `SettingsError` for a user dictionary that cannot be read, or that jieba refuses.
+    Raises `SettingsError` for a user dictionary that cannot be read, or that jieba rejects.
     """
     try:
         added = Path(user_dictionary).read_bytes() if user_dictionary else b""

@@ -14,8 +14,8 @@ LINE_END = re.compile("(\r\n)")
 
 # The model's answers for runs of single characters are kept: every other run of those in 20,000 hotel, book and
 # computer reviews was among the last 4096 different ones, which take 2 MB (measured). Long ones hardly come again.
-KEPT_RUNS = 4096
-LONGEST_KEPT_RUN = 8
+CACHED_RUNS = 4096
+MAX_CACHED_RUN = 8
 
 NO_WAY = -math.inf
 
@@ -27,7 +27,7 @@ class Tokenizer:
         self._lexicon = lexicon
         first, characters = lexicon.first, lexicon.characters
         self._roots = {characters[node]: node for node in range(first[0], first[1])}
-        self._cut_short_run = lru_cache(KEPT_RUNS)(self._cut_run)
+        self._cut_short_run = lru_cache(CACHED_RUNS)(self._cut_run)
 
     def lcut(self, text: str) -> list[str]:
         """The words of `text`; joined they are the text again."""
@@ -82,7 +82,7 @@ class Tokenizer:
     def _append_run(self, words: list[str], run: str) -> None:
         if len(run) == 1:
             words.append(run)
-        elif len(run) <= LONGEST_KEPT_RUN:
+        elif len(run) <= MAX_CACHED_RUN:
             words += self._cut_short_run(run)
         else:
             words += self._cut_run(run)

@@ -13,19 +13,19 @@ from wsgiapp.web.response import Response, answer
 
 
 def show(request: Request, planes: Planes) -> Response:
-    """The configuration in force, as JSON."""
+    """The active configuration, as JSON."""
     _authorize(request, planes)
     return answer(json_format.MessageToDict(planes.control.config(), preserving_proto_field_name=True))
 
 
 def replace(request: Request, planes: Planes) -> Response:
-    """Put the body in force: a `ModelServerConfig` in JSON or, as another type, in text format."""
+    """Apply the body: a `ModelServerConfig` in JSON or, as another type, in text format."""
     _authorize(request, planes)
     return _applied(planes.control.replace(_sent_config(request), force=_is_forced(request)))
 
 
 def reload(request: Request, planes: Planes) -> Response:
-    """Put the file `models.config` in force."""
+    """Apply the file `models.config`."""
     _authorize(request, planes)
     return _applied(planes.control.reload(force=_is_forced(request)))
 
