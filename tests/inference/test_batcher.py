@@ -104,18 +104,18 @@ def test_those_that_were_just_answered_go_along_if_they_are_soon_back(monkeypatc
     assert [sorted(items) for items in double.calls] == [[0, 1, 2, 3], list(range(8)), [4, 5, 6, 7]]
 
 
-@pytest.mark.parametrize(("most", "gathering"), [(1.0, LINGER_SHARE * 0.4), (0.0, 0.0)])
+@pytest.mark.parametrize(("max_seconds", "linger"), [(1.0, LINGER_SHARE * 0.4), (0.0, 0.0)])
 def test_those_that_do_not_come_back_are_not_waited_for_long(
-    monkeypatch: pytest.MonkeyPatch, most: float, gathering: float
+    monkeypatch: pytest.MonkeyPatch, max_seconds: float, linger: float
 ) -> None:
-    monkeypatch.setattr("wsgiapp.inference.batcher.MAX_LINGER_SECONDS", most)
+    monkeypatch.setattr("wsgiapp.inference.batcher.MAX_LINGER_SECONDS", max_seconds)
     double = Doubling(seconds=0.4)
     batcher = Batcher(double, BatchLimits())
     gone = [gevent.spawn(submit, batcher, item) for item in range(4)]
     gevent.sleep(0.1)
     submit(batcher, 4)
     gevent.joinall(gone, raise_error=True)
-    assert 0.9 * gathering <= double.begun[1] - double.ended[0] < gathering + 0.5
+    assert 0.9 * linger <= double.begun[1] - double.ended[0] < linger + 0.5
     assert submit(batcher, 5).queue_seconds < 0.9 * LINGER_SHARE * 0.4, "the call before had one request, which is back"
     assert double.calls == [[0, 1, 2, 3], [4], [5]]
 
@@ -206,15 +206,15 @@ def test_a_request_past_its_deadline_is_not_sent() -> None:
 
 
 def test_a_batch_goes_by_the_latest_deadline_of_its_requests() -> None:
-    """One that gives up during the call must not take the others with it."""
+    """One that times out during the call must not take the others with it."""
     double = Doubling(seconds=0.1)
     batcher = Batcher(double, BatchLimits())
     far = time.monotonic() + FAR
     soon = gevent.spawn(_outcome, batcher, 1, deadline=time.monotonic() + 0.03)
-    patient = gevent.spawn(_outcome, batcher, 2, deadline=far)
+    waiting = gevent.spawn(_outcome, batcher, 2, deadline=far)
     assert isinstance(soon.get(timeout=5), DeadlineExceeded)
-    assert not patient.ready()
-    assert patient.get().result == 4
+    assert not waiting.ready()
+    assert waiting.get().result == 4
     assert double.deadlines == [far]
 
 

@@ -234,11 +234,11 @@ def test_headers_cannot_pass_for_other_variables() -> None:
 
 
 def test_how_much_a_head_may_be() -> None:
-    largest_line = b"A: " + b"b" * (MAX_FIELD_LINE_BYTES - 5)
-    assert len(get(largest_line)["HTTP_A"]) == MAX_FIELD_LINE_BYTES - 5
+    full_line = b"A: " + b"b" * (MAX_FIELD_LINE_BYTES - 5)
+    assert len(get(full_line)["HTTP_A"]) == MAX_FIELD_LINE_BYTES - 5
     most = [b"A%d: b" % i for i in range(MAX_FIELD_LINES - 1)]  # and Host
     assert get(*most)["HTTP_A98"] == "b"
-    for fields in ([largest_line + b"b"], [largest_line * 20], [*most, b"B: c"], [b"A" * 2 * MAX_FIELD_LINE_BYTES]):
+    for fields in ([full_line + b"b"], [full_line * 20], [*most, b"B: c"], [b"A" * 2 * MAX_FIELD_LINE_BYTES]):
         with pytest.raises(MalformedRequest) as caught:
             get(*fields)
         assert caught.value.status == 431

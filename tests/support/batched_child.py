@@ -62,7 +62,7 @@ def main() -> None:
     seen = {
         "texts": len(chosen),
         "different": len(set(chosen)),
-        "largest_difference": max(
+        "max_difference": max(
             float(np.abs(np.subtract(one["softmax"], other["softmax"])).max()) for one, other in pairs
         ),
         "other_labels": sum(one["labels"] != other["labels"] for one, other in pairs),

@@ -69,7 +69,7 @@ class Shelf:
 
 
 class Home:
-    """A home folder with versions 1 to 3 of the model `m`, version 1 in force."""
+    """A home folder with versions 1 to 3 of the model `m`, version 1 active."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "conf").mkdir()
@@ -90,7 +90,7 @@ class Home:
 
     @property
     def labels(self) -> dict[str, int]:
-        """Those in the file, which must be those in force, and those the model server would start with."""
+        """Those in the file, which must be the active ones, and those the model server would start with."""
         rendered = model_config.read(self.settings.run / "models.config")
         assert rendered == self.shelf.in_force
         text = self.file.read_text().replace("@{models}", str(self.settings.home / "models"))

@@ -7,13 +7,13 @@ after silent clients (measured: half of the CPU time of an application that does
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Protocol
 
 from gevent import pywsgi
 
+from wsgiapp.server.body import Body
 from wsgiapp.server.request_head import MalformedRequest, read_head
 from wsgiapp.web.problems import failure_response
 from wsgiapp.web.request import request_id
@@ -47,30 +47,6 @@ class Serving(Protocol):
 
     def end_of_requests(self, connection: Any) -> None:
         """Let the connection's reader meet its end of file."""
-
-
-class Body(pywsgi.Input):
-    """A request's body, which may end too early: then it is unknown where the next request begins."""
-
-    is_broken = False
-
-    def read(self, length: int | None = None) -> bytes:
-        """As any stream's. Raises `OSError` for a client that has gone or is silent, and for what is not chunked."""
-        return self._read(super().read, length)
-
-    def readline(self, size: int | None = None) -> bytes:
-        """See `read`."""
-        return self._read(super().readline, size)
-
-    def _read(self, reader: Callable[[int | None], bytes], size: int | None) -> bytes:
-        try:
-            return reader(size)
-        except OSError:
-            self.is_broken = True
-            raise
-        except ValueError as exc:  # pywsgi's, of a chunk without a size
-            self.is_broken = True
-            raise OSError("a chunk without a size") from exc
 
 
 class Handler(pywsgi.WSGIHandler):

@@ -1,4 +1,4 @@
-"""TF Serving's REST API, under `/v1/`: any model of the model server, its tensors in JSON, past all pipelines."""
+"""TF Serving's REST API, under `/v1/`: any model of the model server, its tensors in JSON, bypassing the pipelines."""
 
 import json
 import re
