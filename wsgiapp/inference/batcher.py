@@ -157,16 +157,15 @@ class Batcher(Generic[Item, Result]):
     def _next_batch(self) -> list[_Waiting[Item]]:
         """The oldest request and those that share its call: of all that wait, the ones of the most similar length."""
         oldest = next(iter(self._queue))
-        fellows = [request for request in self._queue if request.key == oldest.key]
-        fellows.sort(key=lambda request: abs(request.length - oldest.length))  # stable: the oldest stays the first
+        sharing = [request for request in self._queue if request.key == oldest.key]
+        sharing.sort(key=lambda request: abs(request.length - oldest.length))  # stable: the oldest stays the first
         batch: list[_Waiting[Item]] = []
         rows = steps = max_length = 0
-        for request in fellows:
+        for request in sharing:
             all_rows, all_steps = rows + request.rows, steps + request.rows * request.length
             new_max_length = max(max_length, request.length)
-            fits = (
-                all_rows <= self._limits.max_batch_size and all_rows * new_max_length - all_steps <= MAX_PADDING_STEPS
-            )
+            padding = all_rows * new_max_length - all_steps
+            fits = all_rows <= self._limits.max_batch_size and padding <= MAX_PADDING_STEPS
             if fits or not batch:
                 batch.append(request)
                 rows, steps, max_length = all_rows, all_steps, new_max_length

@@ -1,4 +1,4 @@
-"""The views: each parses a request, calls a plane and answers."""
+"""`Planes`: what the views work with."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from wsgiapp.management.control_plane import ControlPlane
 
 
 class Planes(NamedTuple):
-    """What views work with: predictions (`data`), and what is loaded (`control`)."""
+    """`data`: predictions. `control`: which models, versions and labels are loaded."""
 
     data: DataPlane
     control: ControlPlane
