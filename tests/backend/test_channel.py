@@ -25,8 +25,15 @@ from hpack import Encoder
 from support.processes import SUPPORT, Process, free_port, poll
 from support.raw_server import DO, ECHO, RawServer
 from wsgiapp.backend import channel as channel_module
-from wsgiapp.backend.channel import OF_HTTP, OF_STATUS, RECONNECT_PAUSE_SECONDS, CallError, Channel, Code
-from wsgiapp.backend.http2.connection import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS
+from wsgiapp.backend.channel import (
+    CODE_BY_HTTP_STATUS,
+    CODE_BY_STATUS,
+    RECONNECT_PAUSE_SECONDS,
+    CallError,
+    Channel,
+    Code,
+)
+from wsgiapp.backend.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS
 
 LIMIT = 8.0
 MESSAGE_BYTES = 2**26
@@ -242,8 +249,8 @@ def handled_by(handle: Callable[[socket.socket, Any], None]) -> Iterator[Channel
         (GRPC, b"", {}, Code.UNKNOWN, "with the status ''"),
         ({":status": "200", "content-type": "text/html"}, b"<html>", {"x": "y"}, Code.UNKNOWN, "with the status ''"),
         *[
-            ({":status": status}, b"<html>", {"x": "y"}, code, f"HTTP {status}: it is no gRPC server")
-            for status, code in {**OF_HTTP, "500": Code.UNKNOWN, "302": Code.UNKNOWN}.items()
+            ({":status": status}, b"<html>", {"x": "y"}, code, f"HTTP {status}: not a gRPC server")
+            for status, code in {**CODE_BY_HTTP_STATUS, "500": Code.UNKNOWN, "302": Code.UNKNOWN}.items()
         ],
         ({":status": "503", "grpc-status": "7", "grpc-message": "no"}, b"", {}, Code.PERMISSION_DENIED, "no"),
         (GRPC, b"", {"grpc-status": "0"}, Code.INTERNAL, "is not one message"),
@@ -267,7 +274,7 @@ def test_an_answer_that_is_none() -> None:
 
 
 def test_every_code_has_a_number_as_servers_say_it() -> None:
-    assert {str(number): Code(number) for number in range(17)} == OF_STATUS
+    assert {str(number): Code(number) for number in range(17)} == CODE_BY_STATUS
 
 
 @pytest.mark.parametrize(("number", "code"), [(0, 13), (2, 13), (8, 1), (11, 8), (12, 7), (999, 13)])
@@ -281,7 +288,7 @@ def test_a_stream_that_is_reset(number: int, code: int) -> None:
         connection.recv(2**16)
 
     with handled_by(handle) as channel:
-        with pytest.raises(CallError, match=f"reset the stream with code {number}") as caught:
+        with pytest.raises(CallError, match=f"reset the stream with error code {number:#x}") as caught:
             echo(channel)
         assert caught.value.code == code
 
@@ -292,10 +299,10 @@ def test_a_stream_that_is_reset(number: int, code: int) -> None:
 @pytest.mark.parametrize(
     ("words", "details"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "it does not begin with its settings"),
+        (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "the first frame is not SETTINGS"),
         (b"\x15\x03\x03\x00\x02\x02\x46", "the server closed the connection|reset by peer"),  # TLS
         (b"", "the server closed the connection|reset by peer"),
-        (random.Random(3).randbytes(5000), "the server does not speak HTTP/2 rightly"),
+        (random.Random(3).randbytes(5000), "protocol error"),
     ],
 )
 def test_a_server_of_another_kind(words: bytes, details: str) -> None:
@@ -367,12 +374,12 @@ def test_callers_share_an_attempt_which_outlives_those_that_give_up(
 ) -> None:
     connecting = Connecting(monkeypatch, 1.0)
     started = time.monotonic()
-    impatient = gevent.spawn(outcome, echo, channel, seconds=0.05)
+    short = gevent.spawn(outcome, echo, channel, seconds=0.05)
     killed = gevent.spawn(echo, channel)
     callers = [gevent.spawn(echo, channel) for _ in range(10)]
     gevent.sleep(0)
     killed.kill(timeout=LIMIT)
-    assert impatient.get(timeout=LIMIT) is Code.DEADLINE_EXCEEDED
+    assert short.get(timeout=LIMIT) is Code.DEADLINE_EXCEEDED
     assert time.monotonic() - started < 1.0
     assert [caller.get(timeout=LIMIT) for caller in callers] == [ANYBODY] * 10
     assert len(connecting.attempts) == 1
@@ -385,8 +392,8 @@ def test_attempts_are_no_more_frequent_than_need_be(monkeypatch: pytest.MonkeyPa
     def hang_up(connection: socket.socket, address: Any) -> None:
         connection.close()
 
-    with handled_by(hang_up) as hung_up, channel_to(f"127.0.0.1:{free_port()}") as refused:
-        for channel in (hung_up, refused):
+    with handled_by(hang_up) as hung_up, channel_to(f"127.0.0.1:{free_port()}") as unreachable:
+        for channel in (hung_up, unreachable):
             connecting.attempts.clear()
             started = time.monotonic()
             while time.monotonic() - started < 3.5 * RECONNECT_PAUSE_SECONDS:
@@ -426,7 +433,7 @@ def test_no_child_inherits_the_connection(channel: Channel) -> None:
     assert connection is not None and not connection._socket.get_inheritable()
 
 
-# Deadlines, and callers that give up.
+# Deadlines, and callers that are cancelled.
 
 
 def test_a_deadline_passes_on_both_sides(server: RawServer, channel: Channel) -> None:
@@ -443,7 +450,9 @@ def test_a_deadline_passes_on_both_sides(server: RawServer, channel: Channel) ->
 
 
 @pytest.mark.parametrize("killed", [True, False])
-def test_a_caller_that_gives_up_ends_its_call_at_the_server(server: RawServer, channel: Channel, killed: bool) -> None:
+def test_a_caller_that_is_cancelled_ends_its_call_at_the_server(
+    server: RawServer, channel: Channel, killed: bool
+) -> None:
     poll(lambda: not server.active)
     caller = gevent.spawn(_within, 0.05, channel, killed)
     while not server.active:

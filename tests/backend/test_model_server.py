@@ -18,7 +18,7 @@ import pytest
 from support.processes import Process, free_port, poll, python_module
 from wsgiapp.backend.channel import CallError, Code
 from wsgiapp.backend.interface import Target
-from wsgiapp.backend.model_server import ERRORS, ModelServer
+from wsgiapp.backend.model_server import ERROR_BY_CODE, ModelServer
 from wsgiapp.errors import DeadlineExceeded, InternalError, InvalidArgument, NotFound, RequestError, Unavailable
 from wsgiapp.tfserving.messages import ModelVersionStatus
 
@@ -41,7 +41,7 @@ def soon(seconds: float = 30.0) -> float:
 
 
 def test_the_table_knows_every_grpc_code() -> None:
-    assert set(ERRORS) == set(Code) - {Code.OK}
+    assert set(ERROR_BY_CODE) == set(Code) - {Code.OK}
 
 
 def test_predictions(client: ModelServer) -> None:
@@ -81,7 +81,7 @@ def test_strings(client: ModelServer) -> None:
 def test_errors_keep_the_model_server_s_words(
     client: ModelServer, target: Target, inputs: dict[str, np.ndarray], error: type[Exception], message: str
 ) -> None:
-    if message == ".":  # a shape the graph does not refuse is answered, not failed
+    if message == ".":  # a shape the graph does not reject is answered, not failed
         assert client.predict(target, inputs, soon())[0]["y"].shape == (1, 2, 3)
         return
     with pytest.raises(error, match=message):
@@ -126,7 +126,7 @@ def test_the_loop_turns_while_a_call_is_under_way(client: ModelServer) -> None:
     assert len(ticks) > 5
 
 
-def test_a_caller_that_gives_up_cancels_its_call_and_harms_no_other(client: ModelServer) -> None:
+def test_a_caller_that_ends_cancels_its_call_and_harms_no_other(client: ModelServer) -> None:
     slow = gevent.spawn(client.predict, Target("tiny", "slow"), {"turns": np.array(2000, np.int32)}, soon())
     gevent.sleep(0.05)
     slow.kill()
@@ -170,7 +170,7 @@ def test_an_answer_that_is_no_message() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     for client in connected(f"127.0.0.1:{port}"):
-        with pytest.raises(InternalError, match="the model server's answer is no PredictResponse"):
+        with pytest.raises(InternalError, match="the model server's answer is not a PredictResponse"):
             client.predict(Target("tiny"), {"x": X}, soon())
     server.stop(None)
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from wsgiapp.backend.predict_request import LARGE, Rows, encode_predict_request
+from wsgiapp.backend.predict_request import LARGE_BYTES, Rows, encode_predict_request
 from wsgiapp.errors import InternalError
 from wsgiapp.tfserving.messages import ModelSpec, PredictRequest
 from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES, encode_tensor
 
 SPEC = ModelSpec(name="模型", signature_name="serving_default", version_label="stable")
-LARGE_FLOATS = np.arange(LARGE // 4, dtype=np.float32)
+LARGE_FLOATS = np.arange(LARGE_BYTES // 4, dtype=np.float32)
 
 
 def parsed(inputs: dict[str, Rows]) -> PredictRequest:
@@ -51,7 +51,7 @@ def rearranged(random: np.random.Generator, array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("dtype", TENSORFLOW_TYPES, ids=str)
 def test_any_array_of_any_type(dtype: np.dtype) -> None:
     random = np.random.default_rng(20)
-    for size in (1, 20, 40_000):  # below and above `LARGE`
+    for size in (1, 20, 40_000):  # below and above `LARGE_BYTES`
         for _ in range(15):
             dimensions = int(random.integers(0, 5))
             bound = int(size ** (1 / max(1, dimensions))) + 1
@@ -79,12 +79,15 @@ def test_arrays_follow_one_another(dtype: np.dtype, shape: tuple[int, ...]) -> N
 
 
 @pytest.mark.parametrize(
-    "size", [*range(20), *range(120, 140), *range(16_370, 16_390), LARGE - 4, LARGE, 2**21 - 4, 2**21]
+    "size", [*range(20), *range(120, 140), *range(16_370, 16_390), LARGE_BYTES - 4, LARGE_BYTES, 2**21 - 4, 2**21]
 )
 def test_every_length_of_a_length(size: int) -> None:
     """A varint takes another byte at 2^7, 2^14 and 2^21, for the content and for each message around it."""
     for name in ("x", "n" * 127, "n" * 128):
-        inputs: dict[str, Rows] = {name: np.zeros(size, np.uint8), "large": LARGE_FLOATS[: LARGE // 4 + size % 64]}
+        inputs: dict[str, Rows] = {
+            name: np.zeros(size, np.uint8),
+            "large": LARGE_FLOATS[: LARGE_BYTES // 4 + size % 64],
+        }
         assert parsed(inputs) == as_message(inputs)
 
 
@@ -92,7 +95,7 @@ def test_no_inputs() -> None:
     assert parsed({}) == PredictRequest(model_spec=SPEC)
 
 
-@pytest.mark.parametrize("factor", [1, LARGE])
+@pytest.mark.parametrize("factor", [1, LARGE_BYTES])
 def test_what_cannot_be_sent(factor: int) -> None:
     def zeros(columns: int, dtype: str) -> np.ndarray:
         return np.zeros((2 * factor, columns), dtype)

@@ -17,13 +17,16 @@ from gevent import socket as gevent_socket
 from gevent.monkey import get_original
 
 from wsgiapp import __version__
-from wsgiapp.backend.http2.connection import Answer, Connection, Lost, Reset, TooLong, Unserved, encode_fields
+from wsgiapp.backend.http2.connection import Connection
+from wsgiapp.backend.http2.errors import ConnectionLost, MessageTooLarge, RequestNotProcessed, StreamReset
+from wsgiapp.backend.http2.frames import encode_fields
+from wsgiapp.backend.http2.stream import Answer
 
 # Between an attempt to connect and the next one. Calls in between fail at once where it failed, or did not last.
 RECONNECT_PAUSE_SECONDS = 0.1
 # For an attempt, however long its callers have.
 CONNECT_SECONDS = 20.0
-LONGEST_TIMEOUT_MILLISECONDS = 99_999_999
+MAX_TIMEOUT_MILLISECONDS = 99_999_999
 UNIX = "unix:"
 NO_ANSWER = "no answer before the deadline"
 
@@ -50,9 +53,9 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
-OF_STATUS: Mapping[str, Code] = {str(code.value): code for code in Code}
-# What HTTP itself says, where a proxy or another kind of server answers (gRPC's "HTTP to gRPC Status Code Mapping").
-OF_HTTP: Mapping[str, Code] = {
+CODE_BY_STATUS: Mapping[str, Code] = {str(code.value): code for code in Code}
+# The HTTP status, where a proxy or another kind of server answers (gRPC's "HTTP to gRPC Status Code Mapping").
+CODE_BY_HTTP_STATUS: Mapping[str, Code] = {
     "400": Code.INTERNAL,
     "401": Code.UNAUTHENTICATED,
     "403": Code.PERMISSION_DENIED,
@@ -62,9 +65,9 @@ OF_HTTP: Mapping[str, Code] = {
     "503": Code.UNAVAILABLE,
     "504": Code.UNAVAILABLE,
 }
-# HTTP/2's error codes that are not INTERNAL ("HTTP2 Transport Mapping" in gRPC's documentation). A stream that was
-# refused is tried again.
-OF_RESET: Mapping[int, Code] = {
+# HTTP/2's error codes that are not INTERNAL ("HTTP2 Transport Mapping" in gRPC's documentation). REFUSED_STREAM is
+# tried again.
+CODE_BY_RESET: Mapping[int, Code] = {
     0x8: Code.CANCELLED,
     0xB: Code.RESOURCE_EXHAUSTED,
     0xC: Code.PERMISSION_DENIED,
@@ -72,7 +75,7 @@ OF_RESET: Mapping[int, Code] = {
 
 
 class CallError(Exception):
-    """A call that ended with another code than OK; `details` are the server's words."""
+    """A call that ended with another code than OK; `details` is the status message."""
 
     def __init__(self, code: Code, details: str) -> None:
         super().__init__(f"{code.name}: {details}")
@@ -81,14 +84,14 @@ class CallError(Exception):
 
 
 class Channel:
-    """Calls `address` (host:port, or unix:/path) with messages of `message_bytes` at most, either way.
+    """Calls `address` (host:port, or unix:/path) with messages of `max_message_bytes` at most, either way.
 
     The greenlets of a thread share one connection; it is made when it is first needed, and again after it broke.
     """
 
-    def __init__(self, address: str, message_bytes: int) -> None:
+    def __init__(self, address: str, max_message_bytes: int) -> None:
         self._address = address
-        self._message_bytes = message_bytes
+        self._max_message_bytes = max_message_bytes
         self._closed = False
         # Of native threads, each of which has a loop, also where gevent has made greenlets of the others.
         self._local = get_original("threading", "local")()
@@ -99,20 +102,20 @@ class Channel:
 
         `deadline` is a point of `time.monotonic()`. Raises `CallError`.
         """
-        if len(message) > self._message_bytes:
-            text = f"the request has {len(message)} bytes, more than the limit of {self._message_bytes}"
+        if len(message) > self._max_message_bytes:
+            text = f"the request has {len(message)} bytes, more than the limit of {self._max_message_bytes}"
             raise CallError(Code.RESOURCE_EXHAUSTED, text)
         try:
             answer = self._answer(method, message, deadline)
         except TimeoutError:
             raise CallError(Code.DEADLINE_EXCEEDED, NO_ANSWER) from None
-        except Lost as exc:
+        except ConnectionLost as exc:
             raise CallError(Code.CANCELLED if self._closed else Code.UNAVAILABLE, str(exc)) from exc
-        except Reset as exc:
+        except StreamReset as exc:
             if time.monotonic() >= deadline:  # the server's clock was quicker
                 raise CallError(Code.DEADLINE_EXCEEDED, NO_ANSWER) from exc
-            raise CallError(OF_RESET.get(exc.code, Code.INTERNAL), str(exc)) from exc
-        except TooLong as exc:
+            raise CallError(CODE_BY_RESET.get(exc.code, Code.INTERNAL), str(exc)) from exc
+        except MessageTooLarge as exc:
             raise CallError(Code.RESOURCE_EXHAUSTED, f"the answer has {exc}") from exc
         status = answer.trailers.get("grpc-status", "")
         if status != "0":
@@ -123,12 +126,12 @@ class Channel:
         """The first connection that serves the call answers; between two of them lies `RECONNECT_PAUSE_SECONDS`."""
         while True:
             connection = self._link().connection(deadline)
-            remaining = min(1000 * (deadline - time.monotonic()), LONGEST_TIMEOUT_MILLISECONDS)
+            remaining = min(1000 * (deadline - time.monotonic()), MAX_TIMEOUT_MILLISECONDS)
             timeout = encode_fields({"grpc-timeout": f"{max(math.ceil(remaining), 1)}m"})
             prefix = b"\0" + len(message).to_bytes(4, "big")
             try:
                 return connection.request(self._head(method) + timeout, (prefix, message), deadline)
-            except Unserved:
+            except RequestNotProcessed:
                 continue
 
     def close(self) -> None:
@@ -144,10 +147,10 @@ class Channel:
 
     def _link(self) -> "_Link":
         if self._closed:
-            raise Lost("the channel is closed")
+            raise ConnectionLost("the channel is closed")
         link: _Link | None = getattr(self._local, "link", None)
         if link is None:
-            link = self._local.link = _Link(self._address, self._message_bytes)
+            link = self._local.link = _Link(self._address, self._max_message_bytes)
         return link
 
     def _head(self, method: str) -> bytes:
@@ -171,16 +174,16 @@ class Channel:
 class _Link:
     """The connection of one thread's event loop, for as long as the thread lives."""
 
-    def __init__(self, address: str, message_bytes: int) -> None:
+    def __init__(self, address: str, max_message_bytes: int) -> None:
         self._address = address
-        self._message_bytes = message_bytes
+        self._max_message_bytes = max_message_bytes
         self._connection: Connection | None = None
-        self._attempt: gevent.Greenlet | None = None  # to connect; it outlives a caller that gives up
+        self._attempt: gevent.Greenlet | None = None  # to connect; it outlives a caller whose deadline passes
         self._not_before = 0.0
         self._failure = ""
 
     def connection(self, deadline: float) -> Connection:
-        """The connection, made where there is none. Raises `Lost` where it cannot be, and `TimeoutError`."""
+        """The connection, made where there is none. Raises `ConnectionLost` where it cannot be, and `TimeoutError`."""
         if self._connection is None or not self._connection.takes_requests:
             if self._attempt is None and time.monotonic() >= self._not_before:
                 self._attempt = gevent.spawn(self._connect)
@@ -189,7 +192,7 @@ class _Link:
             if self._attempt is not None:
                 raise TimeoutError
             if self._connection is None:
-                raise Lost(self._failure)
+                raise ConnectionLost(self._failure)
         return self._connection
 
     def close(self) -> None:
@@ -204,7 +207,7 @@ class _Link:
     def _connect(self) -> None:
         self._connection = None
         try:
-            self._connection = Connection(_connected(self._address), self._message_bytes + 5)
+            self._connection = Connection(_connected(self._address), self._max_message_bytes + 5)
         except (OSError, ValueError) as exc:  # the latter for what cannot be a host's name
             self._failure = f"{self._address}: {getattr(exc, 'strerror', None) or exc}"
         finally:
@@ -230,12 +233,12 @@ def _connected(address: str) -> socket.socket:
 
 
 def _error(status: str, text: str, http_status: str) -> CallError:
-    if status in OF_STATUS:
-        return CallError(OF_STATUS[status], unquote(text))
+    if status in CODE_BY_STATUS:
+        return CallError(CODE_BY_STATUS[status], unquote(text))
     if status or http_status == "200":
         return CallError(Code.UNKNOWN, f"the server ended the call with the status {status!r}")
-    code = OF_HTTP.get(http_status, Code.UNKNOWN)
-    return CallError(code, f"the server answered HTTP {http_status}: it is no gRPC server")
+    code = CODE_BY_HTTP_STATUS.get(http_status, Code.UNKNOWN)
+    return CallError(code, f"the server answered HTTP {http_status}: not a gRPC server")
 
 
 def _message(body: bytes) -> bytes:

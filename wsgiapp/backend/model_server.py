@@ -42,7 +42,7 @@ Answer = TypeVar("Answer", bound=Message)
 PREDICTIONS = "/tensorflow.serving.PredictionService"
 MODELS = "/tensorflow.serving.ModelService"
 
-ERRORS: Mapping[Code, type[errors.RequestError]] = {
+ERROR_BY_CODE: Mapping[Code, type[errors.RequestError]] = {
     Code.INVALID_ARGUMENT: errors.InvalidArgument,
     Code.FAILED_PRECONDITION: errors.InvalidArgument,
     Code.OUT_OF_RANGE: errors.InvalidArgument,
@@ -61,8 +61,8 @@ ERRORS: Mapping[Code, type[errors.RequestError]] = {
     Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
 }
 
-# gRPC speaks of addresses and timers here, which is for the log; elsewhere the model server's words are kept.
-TEXTS: Mapping[Code, str] = {
+# These status messages name addresses and timers, which is for the log; of other codes the status message is kept.
+DETAIL_BY_CODE: Mapping[Code, str] = {
     Code.UNAVAILABLE: "the model server cannot be reached now",
     Code.DEADLINE_EXCEEDED: errors.UNANSWERED,
 }
@@ -122,21 +122,21 @@ class ModelServer:
         return list(response.model_version_status)
 
     def config(self, deadline: float) -> ModelServerConfig:
-        """The configuration in force. Raises `Unimplemented` where the model server is TF Serving itself."""
+        """The active configuration. Raises `Unimplemented` where the model server is TF Serving itself."""
         return self._call(f"/{MODEL_MANAGEMENT}/GetConfig", b"", ModelServerConfig, deadline)
 
     def metrics(self, deadline: float) -> bytes:
-        """The model server's counters in Prometheus's text format. Raises `Unimplemented` where it is TF Serving."""
+        """The model server's metrics in Prometheus's text format. Raises `Unimplemented` where it is TF Serving."""
         return self._call(f"/{MODEL_MANAGEMENT}/GetMetrics", b"", wrappers_pb2.BytesValue, deadline).value
 
     def reload(self, config: ModelServerConfig, deadline: float) -> None:
-        """Put a configuration in force instead of the present one. Raises one of `errors.RequestError`."""
+        """Replace the active configuration. Raises one of `errors.RequestError`."""
         request = ReloadConfigRequest(config=config).SerializeToString()
         with translated_errors():
             answer = self._call_once(f"{MODELS}/HandleReloadConfigRequest", request, deadline)
         status = _decoded(ReloadConfigResponse, answer).status
         if status.error_code != error_codes_pb2.OK:
-            raise ERRORS[Code(status.error_code)](status.error_message)
+            raise ERROR_BY_CODE[Code(status.error_code)](status.error_message)
 
     def close(self) -> None:
         """Close the channel; calls in flight end as `Cancelled`."""
@@ -163,13 +163,13 @@ def _decoded(kind: type[Answer], answer: bytes) -> Answer:
     try:
         return kind.FromString(answer)
     except DecodeError as exc:
-        raise errors.InternalError(f"the model server's answer is no {kind.DESCRIPTOR.name}") from exc
+        raise errors.InternalError(f"the model server's answer is not a {kind.DESCRIPTOR.name}") from exc
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn a gRPC error into one of `errors`, keeping the model server's own words."""
+    """Turn a gRPC error into one of `errors`, keeping the status message."""
     try:
         yield
     except CallError as exc:
-        raise ERRORS[exc.code](TEXTS.get(exc.code) or exc.details or exc.code.name) from exc
+        raise ERROR_BY_CODE[exc.code](DETAIL_BY_CODE.get(exc.code) or exc.details or exc.code.name) from exc

@@ -21,7 +21,7 @@ Rows = np.ndarray | Sequence[np.ndarray]
 Piece = bytes | memoryview
 
 # Bytes from which on an array is worth the detour; it costs 10 us.
-LARGE = 32 * 1024
+LARGE_BYTES = 32 * 1024
 
 INPUTS = PredictRequest.INPUTS_FIELD_NUMBER
 KEY, VALUE = 1, 2  # of an entry in any map
@@ -38,7 +38,7 @@ def encode_predict_request(spec: ModelSpec, inputs: Mapping[str, Rows]) -> bytes
     large: list[Piece] = []
     for name, rows in inputs.items():
         arrays = rows if isinstance(rows, list | tuple) else (rows,)
-        if arrays[0].nbytes * len(arrays) >= LARGE and not arrays[0].dtype.hasobject:
+        if arrays[0].nbytes * len(arrays) >= LARGE_BYTES and not arrays[0].dtype.hasobject:
             large += _entry(name, arrays)
         else:
             fill_tensor(request.inputs[name], arrays[0] if len(arrays) == 1 else _joined(name, arrays))
