@@ -32,7 +32,16 @@ MODEL_SERVER = "modelserver"
 FOUNDATIONS = {"errors", "settings", "observability", "tfserving"}
 # The same inside the packages that have floors of their own.
 FLOORS: dict[str, Sequence[str]] = {
-    "settings": ("schema", "templates", "loading", "reference"),
+    "settings": (
+        "constraints",
+        "declaration",
+        "tables",
+        "schema",
+        "templates",
+        "conversion",
+        "loading",
+        "reference",
+    ),
     "pipelines": ("pipeline", "base64text", "segmentation", "imaging", "segmented_text", "saliency", "registry"),
     MODEL_SERVER: (
         "errors",

@@ -26,7 +26,8 @@ from wsgiapp.management.control_plane import ControlPlane
 from wsgiapp.pipelines import registry
 from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
 from wsgiapp.settings.loading import load_settings
-from wsgiapp.settings.schema import Model, Settings
+from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.tables.models import Model
 from wsgiapp.web.access_log import WSGIApplication, log_access
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.problems import error_response

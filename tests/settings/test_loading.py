@@ -1,14 +1,19 @@
 """Defaults, file, variables: the later wins, and what is wrong is named."""
 
+import os
+import subprocess
+import sys
+import typing
 from pathlib import Path
 
 import pytest
 
 from support.processes import REPOSITORY
 from wsgiapp.errors import SettingsError
+from wsgiapp.settings.declaration import declarations
 from wsgiapp.settings.loading import load_settings
-from wsgiapp.settings.reference import reference
-from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.schema import TABLES, Settings
+from wsgiapp.settings.tables.models import Model
 
 MODELS = '[models.lstm]\npipeline = "segmented_text"\n'
 
@@ -16,6 +21,23 @@ MODELS = '[models.lstm]\npipeline = "segmented_text"\n'
 def load(tmp_path: Path, text: str = MODELS, **variables: str) -> Settings:
     (tmp_path / "wsgiapp.toml").write_text(text, encoding="utf-8")
     return load_settings({"WSGIAPP_CONF": str(tmp_path), **variables})
+
+
+def error(tmp_path: Path, text: str = MODELS, **variables: str) -> str:
+    """The message of what is wrong."""
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, text, **variables)
+    return str(caught.value)
+
+
+def settings_of_type(kind: type) -> list[tuple[str, str]]:
+    """(table, key) of every setting with a type, those of a model included."""
+    return [
+        (table, field.name)
+        for table, declared in [*TABLES.items(), ("models.m", Model)]
+        for field, _ in declarations(declared)
+        if typing.get_type_hints(declared)[field.name] is kind
+    ]
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -46,6 +68,11 @@ def test_a_model_s_table(tmp_path: Path) -> None:
     assert (model.name, model.version, model.deadline_seconds, model.options) == ("other", 7, 2.0, {"size": 64})
 
 
+def test_tables_that_are_left_out_are_not_shared_between_models(tmp_path: Path) -> None:
+    first, second = load(tmp_path, MODELS + '[models.other]\npipeline = "p"\n').models.values()
+    assert first.options == second.options == {} and first.options is not second.options
+
+
 def test_how_a_model_is_batched(tmp_path: Path) -> None:
     text = MODELS + '[models.other]\npipeline = "p"\nbatching = false\nmax_batch_size = 8\nmax_inflight = 3\n'
     loaded = load(tmp_path, text).models
@@ -55,7 +82,7 @@ def test_how_a_model_is_batched(tmp_path: Path) -> None:
     ]
 
 
-def test_where_the_counters_are(tmp_path: Path) -> None:
+def test_where_the_metrics_are(tmp_path: Path) -> None:
     loaded = load(tmp_path, WSGIAPP_HOME=str(tmp_path / "home"))
     assert (loaded.http.metrics_path, loaded.metrics) == ("/metrics", tmp_path / "home/run/metrics")
     assert load(tmp_path, WSGIAPP_HTTP_METRICS_PATH="/a/b").http.metrics_path == "/a/b"
@@ -67,72 +94,105 @@ def test_where_the_counters_are(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('[app]\nworkers = "four"', 'app.workers = "four": not a whole number'),
-        ("[app]\nworkers = true", "app.workers = True: not a whole number"),
+        ('[app]\nworkers = "4"', 'app.workers = "4": not a whole number'),
+        ("[app]\nworkers = true", "app.workers = true: not a whole number"),
+        ("[app]\nworkers = 4.0", "app.workers = 4.0: not a whole number"),
+        ("[http]\nhost = 1", "http.host = 1: not a text in quotes"),
         ("[http]\nport = 70000", "http.port = 70000: must be between 1 and 65535"),
-        ("[http]\nprot = 1", "http.prot: no such setting; did you mean port"),
-        ("[htpt]\nport = 1", "htpt: no such setting; did you mean http"),
+        ("[http]\nprot = 1", "http.prot: no such setting; did you mean port?"),
+        ("[htpt]\nport = 1", "htpt: no such setting; did you mean http?"),
         ("http = 3", "http = 3: not a table"),
         ("[http", "wsgiapp.toml"),
+        (f"[http]\nport = {'9' * 5000}", "wsgiapp.toml: "),
         ('[app]\ndefault_model = "x"', 'app.default_model = "x": not a configured model (lstm)'),
-        ('[log]\nlevel = "loud"', 'log.level = "loud"'),
-        ('[backend]\naddress = "here:0"', 'backend.address = "here:0": a port is from 1 to 65535'),
-        ('[backend]\naddress = "here:65536"', 'backend.address = "here:65536": a port is from 1 to 65535'),
-        ('[backend]\naddress = "here"', 'backend.address = "here": not host:port or unix:/absolute/path'),
-        ('[backend]\naddress = "unix:here"', 'backend.address = "unix:here": a Unix socket needs an absolute path'),
-        (f'[backend]\naddress = "unix:/{"x" * 107}"', "longer than the 107 bytes that a Unix socket's path can have"),
+        ('[log]\nlevel = "loud"', 'log.level = "loud": not debug, info, warning or error'),
         ('[app]\nbackend = "docker"', 'app.backend = "docker": not embedded, container or external'),
         ('[container]\npull = "often"', 'container.pull = "often": not missing, always or never'),
         ("[container]\nmemory_bytes = 4096", "container.memory_bytes = 4096: must be 0 or at least 67108864"),
-        ('[container]\nuser = "me"', 'container.user = "me": not uid:gid in numbers'),
-        ('[container]\ngpu = "0,1"', 'container.gpu = "0,1": not one GPU'),
-        ('[container]\nimage = "--privileged"', 'container.image = "--privileged": not an image'),
-        ('[container]\narguments = "--env=\'"', 'container.arguments = "--env=\'": No closing quotation'),
+        ('[http]\nhost = "::1"', 'http.host = "::1": not an IPv4 address or a host name, without a port; IPv6 is not'),
+        ('[http]\nhost = "a\\nb"', 'http.host = "a\\nb": not an IPv4 address'),
+        ('[backend]\naddress = "here"', 'backend.address = "here": not host:port or unix:/absolute/path'),
+        ('[backend]\naddress = "[::1]:8500"', 'backend.address = "[::1]:8500": not host:port or unix:/absolute/path'),
         ('[backend]\nmetrics_path = "metrics"', 'backend.metrics_path = "metrics": not a path like /metrics'),
-        ('[http]\nidle_seconds = 9\nmetrics_path = "/a b"', 'http.metrics_path = "/a b": not a path like /metrics'),
-        ('[http]\nidle_seconds = 9\nmetrics_path = "/"', 'http.metrics_path = "/": not a path like /metrics'),
-        (
-            '[backend]\nmetrics_path = "/metrics"',
-            'backend.metrics_path = "/metrics": http.metrics_path is there already',
-        ),
+        ('[backend]\nmetrics_path = "/metrics"', 'backend.metrics_path = "/metrics": http.metrics_path has the same'),
+        ("models = 3", "models = 3: not a table"),
+        ("models.a = 3", "models.a = 3: not a table"),
+        ("[models.a]\npipeline = 'p'\nname = 'b'", "models.a.name: no such setting"),
         ("[models.a]\npipeline = 'p'\nbatching = 1", "models.a.batching = 1: not true or false"),
         ("[models.a]\npipeline = 'p'\nmax_batch_size = 0", "models.a.max_batch_size = 0: must be at least 1"),
-        ("[models.a]\npipeline = 'p'\nmax_inflight = 0", "models.a.max_inflight = 0: must be at least 1"),
         ("[models.a]\npipeline = 'p'\nmax_inflight = 1.5", "models.a.max_inflight = 1.5: not a whole number"),
+        (f"[models.a]\npipeline = 'p'\nversion = {2**63}", "must be between 0 and 9223372036854775807"),
         ("[models.v1]\npipeline = 'p'", "models.v1: not a name"),
         ("[models.'a/b']\npipeline = 'p'", "models.a/b: not a name"),
         ("[models.a]", "models.a.pipeline: missing"),
         ("[models.a]\npipeline = 'p'\nversion = 1\nlabel = 'x'", "more than one of version, label and split"),
         ("[models.a]\npipeline = 'p'\nlabel = 'x'\nsplit = { x = 1 }", "more than one of version, label and split"),
-        ("[models.a]\npipeline = 'p'\nsplit = { x = 0 }", "models.a.split.x = 0: not a share"),
+        ("[models.a]\npipeline = 'p'\nsplit = { x = 0 }", "models.a.split.x = 0: not a share, a number above 0"),
         ("[models.a]\npipeline = 'p'\nsplit = { x = '5' }", 'models.a.split.x = "5": not a share'),
         ("[models.a]\npipeline = 'p'\nsplit = 'x'", 'models.a.split = "x": not a table'),
-        ("[models.a]\npipeline = 'p'\ndeadline_seconds = 0", "models.a.deadline_seconds = 0: must be at least"),
+        (
+            "[models.a]\npipeline = 'p'\ndeadline_seconds = 0",
+            "models.a.deadline_seconds = 0: must be between 0.001 and 31536000",
+        ),
         ("[models.a]\npipeline = 'p'\noptions = 3", "models.a.options = 3: not a table"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        load(tmp_path, text + "\n" + MODELS if not text.startswith("[http\n") else text)
-    assert message in str(caught.value)
+    assert message in error(tmp_path, text if text.startswith("models") else f"{text}\n{MODELS}")
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
         ("WSGIAPP_HTTP_PORT", "eighty", 'WSGIAPP_HTTP_PORT = "eighty": not a whole number'),
+        ("WSGIAPP_HTTP_PORT", "", 'WSGIAPP_HTTP_PORT = "": not a whole number'),
         ("WSGIAPP_LOG_ACCESS", "yes", 'WSGIAPP_LOG_ACCESS = "yes": not true or false'),
-        ("WSGIAPP_PORT", "1", "WSGIAPP_PORT: no such setting"),
+        ("WSGIAPP_PORT", "1", "WSGIAPP_PORT: no such setting; did you mean WSGIAPP_HTTP_PORT?"),
+        ("WSGIAPP_MODELS_LSTM_LABEL", "x", "WSGIAPP_MODELS_LSTM_LABEL: no such setting"),
+        ("WSGIAPP_HOME", '/a"b', 'WSGIAPP_HOME = "/a\\"b": not a path without control characters'),
+        ("WSGIAPP_HOME", "/a\nb", 'WSGIAPP_HOME = "/a\\nb": not a path without control characters'),
     ],
 )
 def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, value: str, message: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        load(tmp_path, **{variable: value})
-    assert message in str(caught.value)
+    assert message in error(tmp_path, **{variable: value})
+
+
+@pytest.mark.parametrize(("table", "key"), settings_of_type(float))
+def test_a_number_that_is_not_finite_is_rejected_with_the_range(tmp_path: Path, table: str, key: str) -> None:
+    model = 'pipeline = "p"\n' if table.startswith("models") else ""
+    for value in ("nan", "inf", "-inf", f"1{'0' * 400}"):
+        message = error(tmp_path, f"[{table}]\n{model}{key} = {value}\n")
+        assert message.startswith(f"{table}.{key} = {value}: must be between "), message
+    if not model:
+        variable = f"WSGIAPP_{table}_{key}".upper()
+        for value in ("nan", "inf", "1e999"):
+            assert error(tmp_path, **{variable: value}).startswith(f'{variable} = "{value}": must be between ')
+
+
+@pytest.mark.parametrize(("table", "key"), settings_of_type(str))
+@pytest.mark.parametrize("character", ["\0", "\r", "\x1b", "\x7f"])
+def test_no_text_has_control_characters(tmp_path: Path, table: str, key: str, character: str) -> None:
+    model = 'pipeline = "p"\n' if table.startswith("models") and key != "pipeline" else ""
+    message = error(tmp_path, f'[{table}]\n{model}{key} = "a\\u{ord(character):04x}b"\n')
+    assert message.startswith(f"{table}.{key}"), message
+
+
+def test_a_text_that_is_not_utf_8_is_rejected(tmp_path: Path) -> None:
+    assert "WSGIAPP_NGINX_BINARY" in error(tmp_path, WSGIAPP_NGINX_BINARY=os.fsdecode(b"/opt/\xff"))
+
+
+def test_a_secret_appears_in_no_message(tmp_path: Path) -> None:
+    message = error(tmp_path, '[management]\ntoken = "very secret"\n')
+    assert message.startswith("management.token: not a text of visible ASCII")
+    assert "very secret" not in message
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="WSGIAPP_CONF"):
+    with pytest.raises(SettingsError, match=r"No such file or directory; WSGIAPP_CONF has to name the folder"):
         load_settings({"WSGIAPP_CONF": str(tmp_path / "nowhere")})
+    (tmp_path / "wsgiapp.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"wsgiapp.toml: Is a directory; WSGIAPP_CONF"):
+        load_settings({"WSGIAPP_CONF": str(tmp_path)})
 
 
 def test_no_model(tmp_path: Path) -> None:
@@ -144,19 +204,15 @@ def test_no_model(tmp_path: Path) -> None:
     assert (loaded.backend.address, loaded.backend.metrics_path) == ("unix:/run/grpc.sock", "/metrics/x")
 
 
-def test_the_shipped_file_is_right() -> None:
+def test_the_shipped_file_is_valid() -> None:
     assert set(load_settings({}).models) == {"lstm", "cv_sod"}
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_the_readmes_list_every_setting_with_its_default(readme: str) -> None:
-    text = (REPOSITORY / readme).read_text(encoding="utf-8")
-    for table, key, default, _ in reference():
-        shown = f"`{default}`" if default else ""
-        assert f"| `{table}.{key}` | {shown} |" in text, f"{readme} lacks {table}.{key} with its default"
-
-
-def test_the_english_readme_has_the_meanings_as_they_stand_in_the_code() -> None:
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    for table, key, _, about in reference():
-        assert about in text, f"{table}.{key}"
+def test_no_library_is_imported() -> None:
+    """Each worker loads the settings: they must not bring a validation library, or the rest of the service, along."""
+    code = "import sys, wsgiapp.settings.loading; print(*{name.partition('.')[0] for name in sys.modules})"
+    printed = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    foreign = set(printed.stdout.split()) - sys.stdlib_module_names - {"__main__"}
+    assert foreign == {"wsgiapp"}

@@ -19,7 +19,8 @@ import gevent
 
 from wsgiapp.observability import logs
 from wsgiapp.server.wsgi_server import Server
-from wsgiapp.settings.schema import Http, Limits, Settings
+from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.tables.gateway import Http, Limits
 
 closed = 0
 

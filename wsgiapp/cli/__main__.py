@@ -12,8 +12,8 @@ from wsgiapp.deployment.container import Container
 from wsgiapp.deployment.stack import Stack, exec_nginx
 from wsgiapp.errors import WsgiappError
 from wsgiapp.observability import logs
+from wsgiapp.settings import reference
 from wsgiapp.settings.loading import load_settings
-from wsgiapp.settings.reference import reference
 from wsgiapp.settings.schema import Settings
 
 
@@ -81,9 +81,7 @@ def _container(configured: Settings, arguments: Namespace) -> int:
 
 
 def _settings(configured: Settings, arguments: Namespace) -> int:
-    print("| setting | default | meaning |\n|---|---|---|")
-    for table, key, default, about in reference():
-        print(f"| `{table}.{key}` | {f'`{default}`' if default else ''} | {about} |")
+    print(reference.markdown())
     return 0
 
 
@@ -93,7 +91,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Settings, Namespace], int], str]] = {
     "restart": (_restart, "restart the workers one by one, without losing a request"),
     "status": (_status, "show each process"),
     "logs": (_logs, "follow all logs"),
-    "settings": (_settings, "print the settings with their defaults and meanings"),
+    "settings": (_settings, "print the settings with their defaults, meanings and what applies a change"),
     "nginx": (_nginx, "become Nginx: what supervisord runs"),
     "container": (_container, "run the model server's container in the foreground: what supervisord runs"),
 }

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from wsgiapp.errors import SettingsError
 from wsgiapp.management import models_file
-from wsgiapp.settings.schema import LONGEST_SOCKET_PATH, Backend, Settings
+from wsgiapp.settings.constraints import MAX_SOCKET_PATH_BYTES
+from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.tables.backend import Backend
 from wsgiapp.settings.templates import fill_file, replace_file
 
 # supervisord adds its pid to its socket's path for a moment.
-LONGEST_CONTROL_SOCKET_PATH = LONGEST_SOCKET_PATH - len(".4194304") - 1
+MAX_CONTROL_SOCKET_PATH_BYTES = MAX_SOCKET_PATH_BYTES - len(".4194304") - 1
 # What an engine may take, besides the server's own time, to stop and remove a container.
 ENGINE_SECONDS = 30
 # How often the socket of all workers stands in the upstream `predictions` of nginx.conf.
@@ -29,7 +31,7 @@ def render(settings: Settings, *, models: bool = True) -> list[Path]:
 
     Raises `SettingsError` for a template with an unknown placeholder, or a home folder with too long a path.
     """
-    if len(os.fsencode(settings.control_socket)) > LONGEST_CONTROL_SOCKET_PATH:
+    if len(os.fsencode(settings.control_socket)) > MAX_CONTROL_SOCKET_PATH_BYTES:
         raise SettingsError(f"WSGIAPP_HOME = {settings.home}: too long a path for Unix sockets; use a shorter one")
     nginx = find_nginx(settings)
     values = _values(settings, nginx)

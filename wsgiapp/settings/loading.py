@@ -3,219 +3,130 @@
 A key `port` of the table `[http]` is overridden by the variable `WSGIAPP_HTTP_PORT`. Two more variables say where
 things are: `WSGIAPP_CONF` (the folder with `wsgiapp.toml`) and `WSGIAPP_HOME` (the folder for all that is made at
 run time).
+
+Dataclasses and `tomllib` instead of a library. Measured, import and load in each process: this 10 ms and 1.0 MB;
+msgspec 0.22 10 ms and 1.9 MB, but it accepts infinity, reads no variables, and names neither the value nor a similar
+key; pydantic-settings 2.16 100 ms and 22 MB.
 """
 
 import difflib
-import math
 import os
-import re
-import shlex
 import tomllib
-import types
 import typing
-from collections.abc import Mapping
-from dataclasses import Field, fields
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from wsgiapp.errors import SettingsError
-from wsgiapp.settings.schema import (
-    BACKENDS,
-    CONTAINER_PATTERNS,
-    ENVIRONMENT_PREFIX,
-    LEAST_CONTAINER_MEMORY,
-    LONGEST_SOCKET_PATH,
-    MODEL_NAME,
-    PULL_POLICIES,
-    REPOSITORY,
-    RESERVED_MODEL_NAMES,
-    SECTIONS,
-    Backend,
-    Container,
-    Model,
-    Settings,
-)
+from wsgiapp.settings.constraints import FILE_PATH
+from wsgiapp.settings.conversion import EXPECTED, convert, literal
+from wsgiapp.settings.declaration import declarations
+from wsgiapp.settings.schema import REPOSITORY, TABLES, Settings
+from wsgiapp.settings.tables.models import MODEL_NAME, RESERVED_MODEL_NAMES, Model
+
+ENVIRONMENT_PREFIX = "WSGIAPP_"
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings of this process.
 
-    Raises `SettingsError` for an unknown key, a value of the wrong kind or outside its range, or a file that does
-    not parse.
+    Raises `SettingsError` for an unknown key, a value of the wrong type or one that its constraint rejects, or a file
+    that cannot be read or parsed.
     """
     environ = os.environ if environ is None else environ
-    conf = Path(environ.get("WSGIAPP_CONF") or REPOSITORY / "conf").absolute()
-    home = Path(environ.get("WSGIAPP_HOME") or REPOSITORY / "var").absolute()
-    document = _read(conf / "wsgiapp.toml")
-    _refuse_unknown("", document, [*SECTIONS, "models"])
-    _refuse_unknown_variables(environ)
-    sections = {name: _section(name, kind, document.get(name, {}), environ) for name, kind in SECTIONS.items()}
-    return _checked(Settings(home=home, conf=conf, models=_models(document.get("models", {})), **sections))
+    conf = _folder("WSGIAPP_CONF", environ, REPOSITORY / "conf")
+    home = _folder("WSGIAPP_HOME", environ, REPOSITORY / "var")
+    document = _read_file(conf / "wsgiapp.toml")
+    _reject_unknown("", document, [*TABLES, "models"])
+    _reject_unknown_variables(environ)
+    tables = {name: _read_table(name, kind, document.get(name, {}), environ) for name, kind in TABLES.items()}
+    settings = Settings(home=home, conf=conf, models=_read_models(document.get("models", {})), **tables)
+    _check_together(settings)
+    return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _folder(variable: str, environ: Mapping[str, str], default: Path) -> Path:
+    value = environ.get(variable)
+    if value and (violation := FILE_PATH.violation(value)):
+        raise SettingsError(f"{variable} = {literal(value)}: {violation}")
+    return Path(value or default).absolute()
+
+
+def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise SettingsError(f"{path}: no such file; set WSGIAPP_CONF to the folder that holds it") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except OSError as exc:
+        raise SettingsError(f"{path}: {exc.strerror}; WSGIAPP_CONF has to name the folder with wsgiapp.toml") from exc
+    except ValueError as exc:  # of the TOML, of its encoding, or a number with too many digits
         raise SettingsError(f"{path}: {exc}") from exc
 
 
-def _section(table: str, kind: type, values: Any, environ: Mapping[str, str]) -> Any:
+def _read_table(table: str, kind: type, values: Any, environ: Mapping[str, str], **more: Any) -> Any:
+    """A table's dataclass, with what the file and the variables set, and `more`, which is no setting."""
     _require_table(table, values)
+    settings = {field.name: declaration for field, declaration in declarations(kind)}
+    _reject_unknown(table, values, settings)
     hints = typing.get_type_hints(kind)
-    _refuse_unknown(table, values, hints)
     chosen = {}
-    for each in fields(kind):
-        variable = f"{ENVIRONMENT_PREFIX}{table}_{each.name}".upper()
+    for name, declaration in settings.items():
+        variable = _variable(table, name)
         if variable in environ:
-            chosen[each.name] = _converted(variable, environ[variable], hints[each.name], each, from_text=True)
-        elif each.name in values:
-            chosen[each.name] = _converted(f"{table}.{each.name}", values[each.name], hints[each.name], each)
-    return kind(**chosen)
+            chosen[name] = convert(variable, environ[variable], hints[name], declaration, from_text=True)
+        elif name in values:
+            chosen[name] = convert(f"{table}.{name}", values[name], hints[name], declaration)
+    return kind(**chosen, **more)
 
 
-def _models(tables: Any) -> dict[str, Model]:
+def _read_models(tables: Any) -> dict[str, Model]:
     _require_table("models", tables)
     models = {}
     for name, values in tables.items():
         if not MODEL_NAME.fullmatch(name) or name in RESERVED_MODEL_NAMES:
-            raise SettingsError(f"models.{name}: not a name for a model (letters, digits, `_`, `-`, `.`; not `v1`)")
-        model = _section(f"models.{name}", Model, {**values, "name": name}, {})
+            raise SettingsError(
+                f"models.{name}: not a name for a model (at most 100 letters, digits, `_`, `-`, `.`; not `v1`)"
+            )
+        model = _read_table(f"models.{name}", Model, values, {}, name=name)
         if not model.pipeline:
             raise SettingsError(f"models.{name}.pipeline: missing; it names what prepares the model's input")
         if (model.version is not None) + bool(model.label) + bool(model.split) > 1:
             raise SettingsError(f"models.{name}: more than one of version, label and split is set; keep one")
-        for label, share in model.split.items():
-            if type(share) not in (int, float) or not 0 < share < math.inf:
-                raise SettingsError(f"models.{name}.split.{label} = {_shown(share)}: not a share, a number above 0")
         models[name] = model
     return models
 
 
-def _checked(settings: Settings) -> Settings:
+def _check_together(settings: Settings) -> None:
+    """What several settings must satisfy together."""
     if settings.default_model and settings.default_model not in settings.models:
         known = ", ".join(settings.models)
-        raise SettingsError(f'app.default_model = "{settings.default_model}": not a configured model ({known})')
-    _require_choice("app.backend", settings.app.backend, BACKENDS)
-    _require_choice("log.level", settings.log.level, ("debug", "info", "warning", "error"))
-    _require_address(settings.backend)
-    _require_container(settings.container)
-    paths = {"http": settings.http.metrics_path, "backend": settings.backend.metrics_path}
-    for table, path in paths.items():
-        if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)*", path):
-            raise SettingsError(f'{table}.metrics_path = "{path}": not a path like /metrics')
-    if paths["http"] and paths["http"] == paths["backend"]:
-        raise SettingsError(f'backend.metrics_path = "{paths["backend"]}": http.metrics_path is there already')
-    return settings
-
-
-def _require_choice(key: str, value: str, choices: typing.Sequence[str]) -> None:
-    if value not in choices:
-        raise SettingsError(f'{key} = "{value}": not {", ".join(choices[:-1])} or {choices[-1]}')
-
-
-def _require_address(backend: Backend) -> None:
-    where = f'backend.address = "{backend.address}"'
-    path = backend.socket_path
-    if path is None and not re.fullmatch(r"[^\s:]+:\d{1,5}", backend.address):
-        raise SettingsError(f"{where}: not host:port or unix:/absolute/path")
-    if path is None and not 1 <= backend.port <= 65535:
-        raise SettingsError(f"{where}: a port is from 1 to 65535")
-    if path is not None and not path.is_absolute():
-        raise SettingsError(f"{where}: a Unix socket needs an absolute path, like unix:/run/serving.sock")
-    if path is not None and len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
-        raise SettingsError(f"{where}: longer than the {LONGEST_SOCKET_PATH} bytes that a Unix socket's path can have")
-
-
-def _require_container(container: Container) -> None:
-    _require_choice("container.pull", container.pull, PULL_POLICIES)
-    if container.memory_bytes and container.memory_bytes < LEAST_CONTAINER_MEMORY:
-        raise SettingsError(
-            f"container.memory_bytes = {container.memory_bytes}: must be 0 or at least {LEAST_CONTAINER_MEMORY}"
-        )
-    for key, pattern, wanted in CONTAINER_PATTERNS:
-        value = getattr(container, key)
-        if not re.fullmatch(pattern, value):
-            raise SettingsError(f'container.{key} = "{value}": not {wanted}')
-    for key in ("engine", "arguments", "flags"):
-        try:
-            shlex.split(getattr(container, key))
-        except ValueError as exc:
-            raise SettingsError(f"container.{key} = {_shown(getattr(container, key))}: {exc}") from exc
+        raise SettingsError(f"app.default_model = {literal(settings.default_model)}: not a configured model ({known})")
+    path = settings.backend.metrics_path
+    if path and path == settings.http.metrics_path:
+        raise SettingsError(f"backend.metrics_path = {literal(path)}: http.metrics_path has the same value")
 
 
 def _require_table(table: str, values: Any) -> None:
     if not isinstance(values, dict):
-        raise SettingsError(f"{table} = {_shown(values)}: not a table")
+        raise SettingsError(f"{table} = {literal(values)}: {EXPECTED[dict]}")
 
 
-def _refuse_unknown(table: str, values: Mapping[str, Any], known: typing.Iterable[str]) -> None:
+def _variable(table: str, name: str) -> str:
+    return f"{ENVIRONMENT_PREFIX}{table}_{name}".upper()
+
+
+def _reject_unknown(table: str, values: Mapping[str, Any], known: Iterable[str]) -> None:
     for key in values:
         if key not in known:
             raise SettingsError(f"{table + '.' if table else ''}{key}: no such setting{_hint(key, known)}")
 
 
-def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+def _reject_unknown_variables(environ: Mapping[str, str]) -> None:
     known = {"WSGIAPP_HOME", "WSGIAPP_CONF"}
-    known |= {
-        f"{ENVIRONMENT_PREFIX}{table}_{each.name}".upper() for table, kind in SECTIONS.items() for each in fields(kind)
-    }
+    known |= {_variable(table, field.name) for table, kind in TABLES.items() for field, _ in declarations(kind)}
     for variable in environ:
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
-            raise SettingsError(f"{variable}: no such setting{_hint(variable, known)}")
+            raise SettingsError(f"{variable}: no such setting{_hint(variable, sorted(known))}")
 
 
-def _hint(key: str, known: typing.Iterable[str]) -> str:
+def _hint(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
-
-
-def _converted(key: str, value: Any, hint: Any, each: Field[Any], *, from_text: bool = False) -> Any:
-    """`value` as the field's type. Text is parsed only where it comes from a variable: "4" in the file is a slip."""
-    if typing.get_origin(hint) is Mapping:
-        kind: Any = dict
-    else:
-        kind = next((k for k in typing.get_args(hint) if k is not types.NoneType), hint)
-    try:
-        converted = _parse(kind, value) if from_text else _coerce(kind, value)
-    except ValueError as exc:
-        raise SettingsError(f"{key} = {_shown(value)}: {exc}") from exc
-    least, most = each.metadata["least"], each.metadata["most"]
-    if (least is not None and converted < least) or (most is not None and converted > most):
-        bounds = f"at least {least}" if most is None else f"between {least} and {most}"
-        raise SettingsError(f"{key} = {_shown(value)}: must be {bounds}")
-    return converted
-
-
-def _parse(kind: type, text: str) -> Any:
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError("not true or false")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(WANTED[kind]) from None
-
-
-def _coerce(kind: type, value: Any) -> Any:
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ValueError(WANTED[kind])
-    return value
-
-
-WANTED = {
-    int: "not a whole number",
-    float: "not a number",
-    bool: "not true or false",
-    str: "not a text in quotes",
-    dict: "not a table",
-}
-
-
-def _shown(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)

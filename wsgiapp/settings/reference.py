@@ -1,23 +1,43 @@
-"""The settings as a table: the documents are made from it."""
+"""The settings' reference: the documents and `wsgiapp settings` show it."""
 
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields
-from typing import Any
+from dataclasses import MISSING, Field
+from typing import Any, NamedTuple
 
-from wsgiapp.settings.schema import SECTIONS, Model
-
-
-def reference() -> Iterator[tuple[str, str, str, str]]:
-    """Every setting as (table, key, default, meaning), in the order of this file: the docs are made from it."""
-    for table, kind in [*SECTIONS.items(), ("models.NAME", Model)]:
-        for each in fields(kind):
-            if not (kind is Model and each.name == "name"):
-                yield table, each.name, _shown_default(each), each.metadata["about"]
+from wsgiapp.settings.declaration import declarations
+from wsgiapp.settings.schema import TABLES
+from wsgiapp.settings.tables.models import Model
 
 
-def _shown_default(each: Field[Any]) -> str:
-    if each.default is MISSING:
+class Row(NamedTuple):
+    """One setting; `default` is empty where there is none, or where it is the empty text."""
+
+    key: str
+    default: str
+    meaning: str
+    after_change: str
+
+
+def rows() -> Iterator[Row]:
+    """Every setting, in the declared order."""
+    for table, kind in [*TABLES.items(), ("models.NAME", Model)]:
+        for field, declaration in declarations(kind):
+            key = f"{table}.{field.name}"
+            yield Row(key, _default(field), declaration.about, declaration.after_change.value)
+
+
+def markdown() -> str:
+    """The table that `wsgiapp settings` prints."""
+    lines = ["| setting | default | meaning | after a change |", "|---|---|---|---|"]
+    for row in rows():
+        default = f"`{row.default}`" if row.default else ""
+        lines.append(f"| `{row.key}` | {default} | {row.meaning} | `{row.after_change}` |")
+    return "\n".join(lines)
+
+
+def _default(field: Field[Any]) -> str:
+    if field.default is MISSING:
         return "{}"
-    if each.default is None:
+    if field.default is None:
         return ""
-    return str(each.default).lower() if isinstance(each.default, bool) else str(each.default)
+    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)

@@ -1,0 +1,1 @@
+"""The tables of `wsgiapp.toml`: every setting in one declaration each."""

@@ -1,0 +1,137 @@
+"""The tables `[backend]`, `[container]` and `[management]`: the model server, and changes of what it loads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsgiapp.settings.constraints import TOKEN, URL_PATH, BackendAddress, Choice, Pattern, Range, ShellWords
+from wsgiapp.settings.declaration import DOWN_AND_UP, MAX_SECONDS, RESTART, setting
+
+# An engine rejects less than 6 MB; what is smaller than this is a slip in the unit, and could load no TensorFlow.
+MIN_CONTAINER_MEMORY_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """The model server."""
+
+    address: str = setting(
+        "127.0.0.1:8500",
+        "where the model server's gRPC is: host:port, or `unix:/absolute/path` of a Unix socket",
+        DOWN_AND_UP,
+        BackendAddress(),
+    )
+    message_bytes: int = setting(
+        64 * 2**20,
+        "bytes of one gRPC message; gRPC's own 4 MB are less than one 1024x1024 picture",
+        RESTART,
+        Range(2**20),
+    )
+    deadline_seconds: float = setting(
+        10.0,
+        "seconds for a call below `/v1/` to a model without a table of its own, retries included; then the client "
+        "gets 504",
+        RESTART,
+        Range(0.001, MAX_SECONDS),
+    )
+    metrics_path: str = setting(
+        "",
+        "path of the built-in model server's own metrics, in Prometheus's format; empty: not served",
+        RESTART,
+        URL_PATH,
+    )
+
+    @property
+    def socket_path(self) -> Path | None:
+        """The Unix socket, or `None` where the address is host:port."""
+        kind, _, path = self.address.partition(":")
+        return Path(path) if kind == "unix" else None
+
+    @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """TensorFlow Serving's container, where `app.backend` is `container`."""
+
+    engine: str = setting(
+        "docker",
+        "program that runs containers: `docker` or `podman`, with global options if need be",
+        DOWN_AND_UP,
+        ShellWords(program=True),
+    )
+    image: str = setting(
+        "",
+        "image to run; empty: `tensorflow/serving:2.19.1`, and `tensorflow/serving:2.19.1-gpu` for a GPU",
+        DOWN_AND_UP,
+        Pattern(r"([!-,./-~][!-~]*)?", "an image's name, digest or id"),
+    )
+    pull: str = setting(
+        "missing",
+        "when `up` pulls the image: `missing`, `always`, or `never`; a restart of the container never does",
+        DOWN_AND_UP,
+        Choice(("missing", "always", "never")),
+    )
+    name: str = setting(
+        "",
+        "the container's name; empty: made from the home folder, so that two stacks do not collide",
+        DOWN_AND_UP,
+        Pattern(
+            r"([A-Za-z0-9][A-Za-z0-9_.-]{0,127})?", "a container's name (at most 128 letters, digits, `_`, `-`, `.`)"
+        ),
+    )
+    gpu: str = setting(
+        "",
+        "the one GPU to use, by index or UUID, as CUDA_VISIBLE_DEVICES takes it; empty: CPU only",
+        DOWN_AND_UP,
+        Pattern(r"[A-Za-z0-9/-]*", "one GPU's index or UUID"),
+    )
+    memory_bytes: int = setting(
+        0,
+        "bytes of memory, without swap, which is slower than any deadline; the kernel kills it above; 0: no limit",
+        DOWN_AND_UP,
+        Range(MIN_CONTAINER_MEMORY_BYTES, zero=True),
+    )
+    cpus: float = setting(0.0, "processors' worth of time, fractions allowed; 0: no limit", DOWN_AND_UP, Range(0, 1024))
+    user: str = setting(
+        "",
+        "uid:gid of the server; empty: who runs the stack, or 65534:65534 (nobody) where that is root",
+        DOWN_AND_UP,
+        Pattern(r"([0-9]{1,10}:[0-9]{1,10})?", "uid:gid in numbers"),
+    )
+    network: str = setting(
+        "bridge",
+        "the engine's network to join; `host` spares a copy of each message, but opens the port to other machines",
+        DOWN_AND_UP,
+        Pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a network's name (letters, digits, `_`, `-`, `.`)"),
+    )
+    arguments: str = setting(
+        "", "further options for the engine's `create`, quoted as in a shell", DOWN_AND_UP, ShellWords()
+    )
+    flags: str = setting(
+        "", "further flags for `tensorflow_model_server`, quoted as in a shell", DOWN_AND_UP, ShellWords()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Management:
+    """Changes of what the model server loads."""
+
+    token: str = setting(
+        "",
+        "bearer token of `/v1/config` (`Authorization: Bearer ...`); empty: `/v1/config` is closed to everybody",
+        RESTART,
+        TOKEN,
+        secret=True,
+    )
+    seconds: float = setting(
+        120.0,
+        "seconds for a reload or a promotion, until the versions that it brings are AVAILABLE",
+        RESTART,
+        Range(1, MAX_SECONDS),
+    )

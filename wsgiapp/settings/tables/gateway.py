@@ -1,0 +1,121 @@
+"""The tables `[app]`, `[http]`, `[nginx]`, `[limits]` and `[log]`: the workers, and Nginx in front of them."""
+
+from dataclasses import dataclass
+
+from wsgiapp.settings.constraints import HOST, TEXT, URL_PATH, Choice, Range
+from wsgiapp.settings.declaration import DOWN_AND_UP, MAX_SECONDS, RESTART, setting
+
+# Nginx reads sizes and counts of at most 63 bits; what comes near is a slip.
+MAX_NGINX_NUMBER = 2**40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """What the service is."""
+
+    backend: str = setting(
+        "embedded",
+        "the model server: `embedded` runs the built-in one, `container` runs TensorFlow Serving in a container, "
+        "`external` uses a TensorFlow Serving of yours",
+        DOWN_AND_UP,
+        Choice(("embedded", "container", "external")),
+    )
+    default_model: str = setting(
+        "", "the model that answers `/predict`; empty: the first one configured", RESTART, TEXT
+    )
+    workers: int = setting(
+        0,
+        "worker processes; 0: one a core, but at least 2, so that a rolling restart always leaves one",
+        DOWN_AND_UP,
+        Range(0, 1024),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """Where and how clients are served."""
+
+    host: str = setting(
+        "127.0.0.1",
+        "IPv4 address or host name to listen on; `0.0.0.0` opens the service to other machines",
+        DOWN_AND_UP,
+        HOST,
+    )
+    port: int = setting(8080, "TCP port to listen on", DOWN_AND_UP, Range(1, 65535))
+    connections: int = setting(
+        1000, "open connections a worker; each is a greenlet, also while it is idle", RESTART, Range(1)
+    )
+    idle_seconds: float = setting(
+        75.0,
+        "seconds a connection may be idle; longer than Nginx's 60, so that Nginx closes first",
+        RESTART,
+        Range(1, MAX_SECONDS),
+    )
+    metrics_path: str = setting(
+        "/metrics", "path of all workers' metrics, in Prometheus's format; empty: not served", RESTART, URL_PATH
+    )
+    drain_seconds: float = setting(
+        20.0,
+        "seconds that requests in flight get at a stop; more than the longest deadline",
+        DOWN_AND_UP,
+        Range(0, MAX_SECONDS),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nginx:
+    """The reverse proxy in front of the workers."""
+
+    binary: str = setting(
+        "nginx",
+        "program to run; also looked for in /usr/sbin; empty: the workers serve clients themselves",
+        DOWN_AND_UP,
+        TEXT,
+    )
+    workers: int = setting(
+        1, "Nginx worker processes; one is plenty below 20,000 requests a second", RESTART, Range(1, 1024)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may ask for. Nginx is given the same figures."""
+
+    body_bytes: int = setting(
+        16 * 2**20, "bytes of a request body: a large photograph in base64", RESTART, Range(1024, MAX_NGINX_NUMBER)
+    )
+    request_line_bytes: int = setting(
+        2**20,
+        "bytes of method, URL and query: a 700 KB picture in base64 (pywsgi and Nginx stop at 8 KB)",
+        RESTART,
+        Range(1024, MAX_NGINX_NUMBER),
+    )
+    text_chars: int = setting(
+        10_000,
+        "characters of all texts in one request; the cost of a recurrent model grows with it",
+        RESTART,
+        Range(1),
+    )
+    text_rows: int = setting(256, "texts in one request", RESTART, Range(1))
+    image_pixels: int = setting(
+        50_000_000, "width x height of an image in pixels, read from its header: 150 MB once decoded", RESTART, Range(1)
+    )
+    inflight: int = setting(
+        256,
+        "predictions in flight a worker; one more is answered 503 at once instead of queueing; Nginx rejects earlier, "
+        "with half of it in flight for each worker and half of it besides",
+        RESTART,
+        Range(1, MAX_NGINX_NUMBER),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The log files under `WSGIAPP_HOME/log`."""
+
+    level: str = setting(
+        "info", "debug, info, warning or error", RESTART, Choice(("debug", "info", "warning", "error"))
+    )
+    access: bool = setting(True, "one JSON line a request", RESTART)
+    max_bytes: int = setting(20 * 2**20, "bytes of a log file before it is rotated", DOWN_AND_UP, Range(1024))
+    backups: int = setting(5, "rotated files kept of each log", DOWN_AND_UP, Range(0))
