@@ -10,17 +10,20 @@ export PIP_NO_CACHE_DIR := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BIN := .venv/bin
+HOME_FOLDER = "$(WSGIAPP_HOME)"
 MODELS = "$(WSGIAPP_HOME)/models"
+MADE = $(PYTHON) scripts/made.py
+COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models up down status restart logs test bench soak lint clean
+.PHONY: help setup models up down status restart logs test newest docs bench soak lint clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## make the virtual environment, install Nginx where it is missing
 
-.venv/installed: setup.py scripts/setup.sh
+.venv/installed: setup.py constraints.txt scripts/setup.sh
 	@PYTHON=$(PYTHON) scripts/setup.sh .
 	@touch $@
 
@@ -33,8 +36,11 @@ setup: .venv/installed ## make the virtual environment, install Nginx where it i
 	@touch $@
 
 models: .venv/installed ## train the demo models, where they are missing
-	@test -e $(MODELS)/lstm/1/saved_model.pb || $(BIN)/python scripts/models/lstm/train.py --out $(MODELS)/lstm/1
-	@test -e $(MODELS)/cv_sod/1/saved_model.pb || $(BIN)/python scripts/models/cv_sod/build.py --out $(MODELS)/cv_sod/1
+	@$(MADE) home $(HOME_FOLDER)
+	@test -e $(MODELS)/lstm/1/saved_model.pb || { $(BIN)/python scripts/models/lstm/train.py --out $(MODELS)/lstm/1 && \
+		$(MADE) model $(HOME_FOLDER) $(MODELS)/lstm/1; }
+	@test -e $(MODELS)/cv_sod/1/saved_model.pb || { $(BIN)/python scripts/models/cv_sod/build.py --out $(MODELS)/cv_sod/1 && \
+		$(MADE) model $(HOME_FOLDER) $(MODELS)/cv_sod/1; }
 
 up: models ## set up and start everything, show real predictions
 	@$(BIN)/wsgiapp up
@@ -52,10 +58,21 @@ restart: .venv/installed ## restart the workers one by one, without losing a req
 logs: .venv/installed ## follow all logs
 	@$(BIN)/wsgiapp logs
 
-test: models .venv/installed-dev ## run all tests
-	@$(BIN)/python -m pytest
+test: models .venv/installed-dev ## run all tests; coverage by package
+	@mkdir -p "$(WSGIAPP_HOME)/tmp/coverage" && rm -f "$(WSGIAPP_HOME)/tmp/coverage/"*
+	@$(COVERAGE) run -m pytest --durations=15
+	@$(COVERAGE) combine --quiet
+	@$(COVERAGE) json --quiet -o "$(WSGIAPP_HOME)/tmp/coverage/report.json"
+	@$(BIN)/python scripts/coverage_by_package.py "$(WSGIAPP_HOME)/tmp/coverage/report.json"
 
-bench: models .venv/installed-bench ## measure this beside its alternatives, in 20 minutes (QUICK=1: in 3; PUBLISH=1: into docs/bench)
+newest: models ## run the tests with the newest versions of all dependencies, in .venv-newest
+	@PYTHON=$(PYTHON) ENVIRONMENT=.venv-newest CONSTRAINTS= scripts/setup.sh '.[dev]'
+	@.venv-newest/bin/python -m pytest
+
+docs: models .venv/installed-dev ## run the commands of the documents, and write anew what they print
+	@WSGIAPP_REFRESH_DOCS=1 $(BIN)/python -m pytest -q tests/docs
+
+bench: models .venv/installed-bench ## measure this beside its alternatives, in 20 minutes (QUICK=1: in 3; PUBLISH=1: into docs/)
 	@$(BIN)/python scripts/bench $(if $(QUICK),--quick) $(if $(PUBLISH),--publish)
 
 soak: models .venv/installed ## 200,000 texts (REQUESTS=...) without an error, and without memory that grows
@@ -66,7 +83,6 @@ lint: .venv/installed-dev ## check format, style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-clean: ## stop everything and remove all that was made here
+clean: ## stop everything, remove what was made here and can be made again, say what is left
 	@test ! -x $(BIN)/wsgiapp || $(BIN)/wsgiapp down
-	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache "$(WSGIAPP_HOME)"
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@$(MADE) clean $(HOME_FOLDER)

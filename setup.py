@@ -12,6 +12,8 @@ setup(
     name="wsgiapp",
     version=VERSION[1] if VERSION else "0",
     description="An HTTP service in front of TensorFlow Serving",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["wsgiapp", "wsgiapp.*"]),
@@ -26,7 +28,7 @@ setup(
         "jieba>=0.42.1",  # Chinese word segmentation: its dictionary and its probabilities
         "ml-dtypes>=0.4",  # bfloat16 for numpy; TensorFlow brings it along
         "numpy>=2.0",  # tensors
-        "opencv-python-headless>=5.0",  # image files; 5.0 refuses JPEGs that are cut off
+        "opencv-python-headless>=5.0",  # image files; 5.0 rejects JPEGs that are cut off
         "orjson>=3.10",  # JSON: strict, ten times faster than the standard library, and it writes numpy arrays
         "prometheus-client>=0.21",  # the gateway's counters, and the built-in model server's, as TF Serving's are read
         "protobuf>=5.29",  # TF Serving's messages
@@ -49,6 +51,7 @@ setup(
             "uvloop>=0.20",  # uvicorn's fast loop
         ],
         "dev": [
+            "coverage>=7.10",  # coverage of all processes of the tests
             "mypy>=1.13",  # types
             "pytest>=8.3",  # tests
             "requests>=2.32",  # the client example

@@ -1,4 +1,4 @@
-"""Keep back what native code writes while TensorFlow is imported."""
+"""Keep TensorFlow's notes and files out of the way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -26,3 +27,21 @@ def quiet() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for what TensorFlow, Keras and Matplotlib write besides; it goes with the block.
+
+    To be entered before TensorFlow is imported: Keras writes its settings then, to the home folder otherwise; AutoGraph
+    leaves compiled modules in the folder for temporary files.
+    """
+    with tempfile.TemporaryDirectory(prefix="wsgiapp-") as folder:
+        os.environ["KERAS_HOME"] = os.environ["MPLCONFIGDIR"] = os.environ["TMPDIR"] = tempfile.tempdir = folder
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = None
+            for name in ("KERAS_HOME", "MPLCONFIGDIR", "TMPDIR"):
+                del os.environ[name]

@@ -1,12 +1,23 @@
 #!/usr/bin/env bash
 # Make .venv with this package in it, and install with apt what is missing: Nginx, and for the tests a container engine.
 # Usage: scripts/setup.sh REQUIREMENT   (what pip installs: ".", ".[dev]" or ".[bench]")
+# Variables: PYTHON (python3), ENVIRONMENT (.venv), CONSTRAINTS (constraints.txt; empty: the newest versions)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
+environment=${ENVIRONMENT:-.venv}
+constraints=${CONSTRAINTS-constraints.txt}
 
 say() { printf '==> %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# Run a command; what it prints is shown only if it fails.
+quietly() {
+    local output status=0
+    output=$("$@" 2>&1) || status=$?
+    [ "$status" -eq 0 ] || printf '%s\n' "$output" >&2
+    return "$status"
+}
 
 # Run apt as root, with sudo where that works.
 apt_install() {
@@ -16,25 +27,35 @@ apt_install() {
         apt=(sudo "${apt[@]}")
     fi
     command -v apt-get >/dev/null || return 1
-    "${apt[@]}" update -qq && "${apt[@]}" install -y -qq --no-install-recommends "$@" >/dev/null
+    quietly "${apt[@]}" update -qq && quietly "${apt[@]}" install -y -qq --no-install-recommends "$@"
 }
 
 command -v "$python" >/dev/null || fail "$python is missing; install Python 3.11 or later"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$("$python" --version) is too old; Python 3.11 or later is needed (PYTHON=... names another one)"
 
-if [ ! -x .venv/bin/pip ]; then
+if [ ! -x "$environment/bin/pip" ]; then
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         say "installing python3-venv"
         apt_install python3-venv || fail "python3-venv is missing; as root: apt-get install python3-venv"
     fi
-    say "making the virtual environment .venv"
-    rm -rf .venv
-    "$python" -m venv .venv
+    say "making the virtual environment $environment"
+    rm -rf "$environment"
+    "$python" -m venv "$environment"
 fi
 
+pip=("$environment/bin/pip" install -qq)
+if [ -n "$constraints" ]; then
+    # The versions were tried with one Python; another one may need others.
+    tried=$(sed -n 's/^# Python //p' "$constraints")
+    if [ "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = "$tried" ]; then
+        pip+=(--constraint "$constraints")
+    else
+        say "$constraints was made with Python $tried; taking the newest versions for $("$python" --version)"
+    fi
+fi
 say "installing $1 (TensorFlow alone is some 600 MB; this takes a minute or two)"
-.venv/bin/pip install --quiet --editable "$1" || fail "pip could not install what setup.py names"
+"${pip[@]}" --editable "$1" || fail "pip could not install what setup.py names"
 
 if ! PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; then
     say "installing Nginx"

@@ -103,7 +103,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--soak", type=int, metavar="N", help="send so many texts through the stack alone; no memory may grow")
     add("--show", type=Path, metavar="FILE", help="measure nothing; print the tables of an earlier run")
-    add("--publish", action="store_true", help="write docs/bench and the READMEs' sections; with --show: of that run")
+    add(
+        "--publish",
+        action="store_true",
+        help="write the documents; with --show: of that run",
+    )
     add("--json", type=Path, help="where the results go; default: bench/results.json in WSGIAPP_HOME")
     return parser.parse_args(argv)
 
@@ -113,7 +117,7 @@ def _publish(results: dict[str, Any]) -> int:
         for file in publish(results, REPOSITORY):
             print(f"wrote {file.relative_to(REPOSITORY)}")
     except NoSection as exc:
-        print(f"bench: not published: a README has no section for it: {exc}", file=sys.stderr)
+        print(f"bench: not published: a page has no section for it: {exc}", file=sys.stderr)
         return 1
     return 0
 

@@ -153,7 +153,7 @@ def _of_a_worker(results: Results) -> Iterator[Goal]:
     yield Goal(
         "memory of a worker (PSS)",
         "一个工作进程的内存（PSS）",
-        held and held["largest_pss"] / MEBIBYTE,
+        held and held["max_pss"] / MEBIBYTE,
         110,
         unit=" MB",
         digits=0,

@@ -23,7 +23,7 @@ CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 RECEIVE_BYTES = 256 * 1024
 # Known right bodies kept of a case; batches of other shapes differ in the last digits, so there are several.
 KNOWN_BODIES = 256
-# After a refused connection, before the next try: without it a service that is down would be hammered.
+# After a rejected connection, before the next try: without it a service that is down would be hammered.
 PAUSE_SECONDS = 0.05
 # Requests a second from which on a millisecond's precision has to do: a finer one would take a third of a core.
 FAST = 1000
@@ -150,7 +150,7 @@ class _Generator:
         self._outcome.seconds = self._load.seconds
 
     def _send_waiting(self, waiting: deque[float], now: float) -> None:
-        """Send what is due, the oldest first; give up what has waited for too long."""
+        """Send what is due, the oldest first; drop what has waited for too long."""
         while waiting:
             if now - waiting[0] > self._load.timeout_seconds:
                 self._count_error("not sent", f"no free connection of {self._load.connections}", waiting.popleft())
@@ -215,7 +215,7 @@ class _Generator:
         code = sock.connect_ex((self._load.host, self._load.port))
         self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP)
         if code not in (0, errno.EINPROGRESS):
-            self._fail(connection, "refused", errno.errorcode.get(code, str(code)))
+            self._fail(connection, "rejected", errno.errorcode.get(code, str(code)))
             return False
         return True
 
@@ -228,7 +228,7 @@ class _Generator:
         except BlockingIOError:
             sent = 0
         except ConnectionRefusedError as exc:
-            self._fail(connection, "refused", str(exc))
+            self._fail(connection, "rejected", str(exc))
             return
         except OSError as exc:
             self._fail(connection, "closed", str(exc))
@@ -247,7 +247,7 @@ class _Generator:
         except BlockingIOError:
             return
         except ConnectionRefusedError as exc:
-            self._fail(connection, "refused", str(exc))
+            self._fail(connection, "rejected", str(exc))
             return
         except OSError as exc:
             self._fail(connection, "closed", str(exc))

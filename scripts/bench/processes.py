@@ -19,7 +19,7 @@ STOP_SECONDS = 15.0
 
 
 class Failure(Exception):
-    """A system does not start, or does not answer rightly; the message has the end of its log."""
+    """A system does not start, or gives wrong answers; the message has the end of its log."""
 
 
 class Child:
@@ -116,11 +116,11 @@ def command_line(pid: int) -> str:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. `pss` shares out pages that several processes use; `largest_rss` counts them whole, for one process."""
+    """Bytes. `pss` shares out pages that several processes use; `max_rss` counts them whole, for one process."""
 
     pss: int
-    largest_rss: int
-    largest_pss: int
+    max_rss: int
+    max_pss: int
 
 
 def memory(pids: Iterable[int]) -> Memory:

@@ -1,4 +1,4 @@
-"""The results in the documentation: plots and tables in docs/bench, a section in each README."""
+"""The results in the documentation: plots and tables in docs/bench, a section in each language's page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = {
         "goals": ("figure", "to reach", "this run", ""),
         "said": {True: "reached", False: "**missed**", None: "not measured"},
         "plots": {"throughput": "Throughput", "latency": "Tail latency", "cost": "CPU a request"},
-        "more": "All tables: [docs/bench](docs/bench/README.md). To repeat them: `make bench`.",
+        "more": "All tables: [bench]({bench}/README.md). To repeat them: `make bench`.",
         "memory": "Memory is the gateway's (PSS, all its processes), without Nginx and the model server.",
     },
     "zh": {
@@ -39,22 +39,23 @@ WORDS = {
         "goals": ("指标", "目标", "本次", ""),
         "said": {True: "达到", False: "**未达到**", None: "未测"},
         "plots": {"throughput": "吞吐量", "latency": "尾延迟", "cost": "每个请求的 CPU"},
-        "more": "全部表格：[docs/bench](docs/bench/README.md)。重新测量：`make bench`。",
+        "more": "全部表格：[bench]({bench}/README.md)。重新测量：`make bench`。",
         "memory": "内存指网关的全部进程（PSS），不含 Nginx 和模型服务器。",
     },
 }
-READMES = {"en": "README.md", "zh": "README.zh-CN.md"}
+# Each language's page, and where docs/bench is from there.
+PAGES = {"en": ("docs/benchmark.md", "bench"), "zh": ("docs/zh/benchmark.md", "../bench")}
 
 
 class NoSection(Exception):
-    """A README has no markers, or not exactly one pair in order."""
+    """A page has no markers, or not exactly one pair in order."""
 
 
 def publish(results: Results, repository: Path) -> list[Path]:
-    """Write docs/bench and the READMEs' sections; the files. Raises `NoSection` before anything is written."""
-    readmes = {
+    """Write docs/bench and the pages' sections; the files. Raises `NoSection` before anything is written."""
+    pages = {
         repository / name: replace_section((repository / name).read_text(encoding="utf-8"), section(results, language))
-        for language, name in READMES.items()
+        for language, (name, _) in PAGES.items()
     }
     from bench.plots import write_plots  # Matplotlib, which only this function needs
 
@@ -63,7 +64,7 @@ def publish(results: Results, repository: Path) -> list[Path]:
     texts = {
         folder / "results.json": json.dumps(without_rounds(results), indent=1, ensure_ascii=False) + "\n",
         folder / "README.md": page(results),
-        **readmes,
+        **pages,
     }
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
@@ -80,9 +81,10 @@ def replace_section(text: str, content: str) -> str:
 
 
 def section(results: Results, language: str) -> str:
-    """What a README says, in English ("en") or Chinese ("zh")."""
+    """What a page says, in English ("en") or Chinese ("zh")."""
     words: dict[str, Any] = WORDS[language]
-    plots = [f"![{title}](docs/bench/{name}.svg)" for name, title in words["plots"].items()]
+    bench = PAGES[language][1]
+    plots = [f"![{title}]({bench}/{name}.svg)" for name, title in words["plots"].items()]
     rows = [row for name in results["systems"] if (row := _row(results, name))]
     reached = [
         (
@@ -99,7 +101,7 @@ def section(results: Results, language: str) -> str:
         words["memory"],
         "\n".join(plots),
         markdown(words["goals"], reached),
-        words["more"],
+        words["more"].format(bench=bench),
     ]
     return "\n\n".join(parts)
 

@@ -72,7 +72,7 @@ def closed_table(results: Results, kind: str) -> Table:
 
 
 def sweep_table(results: Results) -> Table:
-    """The open loop: what was offered, and what of it was answered rightly within a second."""
+    """The open loop: what was offered, and what of it was answered correctly within a second."""
     head = ("system, offered", "req/s offered", "goodput", "p50 ms", "p99 ms", "errors")
     cells = [each for each in results["cells"] if each["load"].endswith("x")]
     order = list(results["systems"])
@@ -95,9 +95,7 @@ def memory_table(results: Results) -> Table:
     rows = []
     for each in results["systems"].values():
         if held := each["memory"].get("workers") or each["memory"].get(GATEWAY):
-            rows.append(
-                (each["title"], *(number(held[name] / MEBIBYTE) for name in ("pss", "largest_pss", "largest_rss")))
-            )
+            rows.append((each["title"], *(number(held[name] / MEBIBYTE) for name in ("pss", "max_pss", "max_rss"))))
     return Table("memory after the loads, MB", ("system", "PSS", "largest PSS", "largest RSS"), rows)
 
 

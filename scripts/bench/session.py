@@ -78,7 +78,7 @@ class Session:
         }
 
     def _start(self, running: ExitStack, cases: dict[str, Any]) -> list[System]:
-        """Those that start and answer rightly; what the others said is kept."""
+        """Those that start and answer correctly; what the others said is kept."""
         names = {*self._plan.systems, *self._plan.open_systems, *self._plan.image_systems}
         peers = [Peer(recipe, self._home / recipe.name, self._stack) for recipe in RECIPES if recipe.name in names]
         for peer in peers:

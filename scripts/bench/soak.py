@@ -68,7 +68,7 @@ def soak(requests: int, home: Path, models: Path) -> int:
         before = verdict.before.get(pid, held)
         print(f"{names[pid]} {pid}: {before / MEBIBYTE:.1f} MB after a tenth, {held / MEBIBYTE:.1f} MB at the end")
     problems = verdict.problems()
-    print(f"{verdict.requests:,} texts answered rightly, {verdict.errors.total()} errors")
+    print(f"{verdict.requests:,} texts answered correctly, {verdict.errors.total()} errors")
     print("\n".join(f"FAILED: {problem}" for problem in problems) or "no error, no hang, no memory that grows")
     return 1 if problems else 0
 
@@ -101,7 +101,7 @@ def _held(stack: Stack) -> dict[int, int]:
         for pid in stack.pids()
         if group_of(pid) == MODEL_SERVER or (group_of(pid) == GATEWAY and "wsgiapp.worker" in command_line(pid))
     ]
-    return {pid: memory([pid]).largest_rss for pid in watched}
+    return {pid: memory([pid]).max_rss for pid in watched}
 
 
 def _name(pid: int) -> str:

@@ -23,7 +23,7 @@ TEXT_PATH, IMAGE_PATH, REST_PATH = "/lstm/predict", "/cv_sod/predict", "/v1/mode
 SIZES = ((1152, 868), (868, 1152), (1000, 1000), (1280, 780), (1176, 850), (940, 1064), (1024, 976), (1224, 816))
 JPEG_QUALITY = 90
 # A sentence of which the model is this unsure could change its label within the tolerance of the comparison.
-LEAST_MARGIN = 5e-3
+MIN_MARGIN = 5e-3
 
 
 class ModelServer:
@@ -42,7 +42,7 @@ class ModelServer:
             outputs = self._predict(text_request(segment(line)))
             softmax = [float(value) for value in outputs["softmax"][0]]
             ordered = sorted(softmax)
-            if ordered[-1] - ordered[-2] >= LEAST_MARGIN:
+            if ordered[-1] - ordered[-2] >= MIN_MARGIN:
                 label, class_id = outputs["labels"][0].decode(), int(outputs["classes_id"][0])
                 cases[line] = TextCase(post_json(TEXT_PATH, {"line": line}), label, class_id, tuple(softmax))
         return cases

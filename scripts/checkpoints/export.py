@@ -18,7 +18,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,9 +30,9 @@ if __name__ == "__main__":  # run as a file: imports begin at scripts/
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from checkpoints.meta_graph import PLACEHOLDERS, VARIABLES, CheckpointError, MetaGraph, Signature, shortened
-from quiet import quiet
+from quiet import quiet, scratch
 
-# `restored_graph` imports TensorFlow, so `run` imports it: a refusal comes at once.
+# `restored_graph` imports TensorFlow, so `run` imports it: a rejection comes at once.
 
 METHODS = ("predict", "classify", "regress")
 #: Operations, by the start of their names, that no server can run, and what to do about them.
@@ -65,9 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, signal.default_int_handler)
     try:
-        with tempfile.TemporaryDirectory(prefix="export-") as scratch:
-            os.environ["KERAS_HOME"] = os.environ["MPLCONFIGDIR"] = scratch  # importing TensorFlow writes files there
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with scratch():
             run(options, Progress())
     except CheckpointError as exc:
         problem = str(exc)
@@ -106,7 +103,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--allow-missing",
         action="store_true",
-        help="initialise the variables that the checkpoint lacks, and only those, instead of giving up",
+        help="initialise the variables that the checkpoint lacks, and only those, instead of failing",
     )
     add(
         "--sample",
@@ -119,11 +116,11 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace, progress: Progress) -> None:
-    """Read, restore, write, compare, rename. What can be refused is refused before the slow import of TensorFlow."""
-    refuse_place(options.out)
+    """Read, restore, write, compare, rename. What can be rejected is rejected before the slow import of TensorFlow."""
+    reject_place(options.out)
     meta = MetaGraph(options.meta)
     signature = read_signature(meta, options)
-    refuse_unservable(meta, signature)
+    reject_unservable(meta, signature)
     samples = read_samples(options.sample, signature)
     progress.say(f"read {options.meta}: {len(meta.nodes)} nodes, written by TensorFlow {meta.version}")
     with quiet():
@@ -154,8 +151,8 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
             progress.say(f"loaded it: it predicts the same, and becomes {options.out}")
 
 
-def refuse_place(out: Path) -> None:
-    """Raise `CheckpointError` for a version directory that is none, or is there already."""
+def reject_place(out: Path) -> None:
+    """Raise `CheckpointError` for a version directory with an invalid name, or that is there already."""
     if not (out.name.isascii() and out.name.isdecimal()):
         raise CheckpointError(f"--out {out}: the last part is the version, a whole number, as in {out / '1'}")
     if os.path.lexists(out):
@@ -182,7 +179,7 @@ def read_signature(meta: MetaGraph, options: argparse.Namespace) -> Signature:
     return Signature(inputs, outputs, constants)
 
 
-def refuse_unservable(meta: MetaGraph, signature: Signature) -> None:
+def reject_unservable(meta: MetaGraph, signature: Signature) -> None:
     """Raise `CheckpointError` where the outputs need what a server does not have."""
     needed = sorted(meta.needed(signature.outputs.values(), signature.cut))
     unfed = [name for name in needed if meta.nodes[name].op in PLACEHOLDERS]
@@ -227,7 +224,7 @@ def place(out: Path) -> Iterator[Path]:
     try:
         draft.mkdir(parents=True)
         yield draft
-        refuse_place(out)
+        reject_place(out)
         draft.rename(out)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)

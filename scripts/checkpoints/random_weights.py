@@ -10,9 +10,7 @@ same seed gives the same weights.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +19,7 @@ if __name__ == "__main__":  # run as a file: imports begin at scripts/
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from checkpoints.meta_graph import CheckpointError, MetaGraph
-from quiet import quiet
+from quiet import quiet, scratch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--seed", type=int, default=1, help="of every random draw (default: %(default)s)")
     options = parser.parse_args(argv)
     try:
-        with tempfile.TemporaryDirectory(prefix="checkpoint-") as scratch:
-            os.environ["KERAS_HOME"] = os.environ["MPLCONFIGDIR"] = scratch  # importing TensorFlow writes files there
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with scratch():
             run(options.meta, options.checkpoint, options.seed)
     except CheckpointError as exc:
         problem = str(exc)

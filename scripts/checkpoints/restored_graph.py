@@ -1,6 +1,6 @@
 """The part of a meta graph that a signature needs, with a checkpoint's weights in it, and the way to a SavedModel.
 
-This imports TensorFlow; `export` does so only when it has refused what can be refused without.
+This imports TensorFlow; `export` does so only when it has rejected what can be rejected without.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 ASSETS = tf.compat.v1.GraphKeys.ASSET_FILEPATHS
 #: Sizes to try for dimensions that a model leaves open; a convolution without padding needs more than a few pixels.
 OPEN_SIZES = (2, 1, 32, 256)
-MOST_NUMBERS = 2**26
+MAX_NUMBERS = 2**26
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # how far apart two runs of one graph may be: threads add up in any order
 NAMES_OF_METHODS = {
     "predict": "needs an input and an output",
@@ -97,11 +97,11 @@ class Checkpoint:
         `CheckpointError` where it lacks one that is `needed`, and for a value that cannot be read or does not fit.
         """
         missing = sorted(name for name, (each, _) in variables.items() if each.saved_as not in self._shapes)
-        refused = [name for name in missing if name in needed]
-        if refused:
+        rejected = [name for name in missing if name in needed]
+        if rejected:
             raise CheckpointError(
-                f"{self._option}: lacks {len(refused)} of the {len(needed)} variables that the outputs need: "
-                f"{shortened(refused)}; name the checkpoint of this graph, or initialise them with --allow-missing"
+                f"{self._option}: lacks {len(rejected)} of the {len(needed)} variables that the outputs need: "
+                f"{shortened(rejected)}; name the checkpoint of this graph, or initialise them with --allow-missing"
             )
         for name, (each, variable) in variables.items():
             if name not in missing:
@@ -164,7 +164,7 @@ class RestoredGraph:
             with suppress(tf.errors.OpError, ValueError):
                 return self._predict(samples, size)
         then = "; give an input that the model takes with --sample NAME=FILE"
-        with explained("--input: the model refuses the sample input", then):
+        with explained("--input: the model rejects the sample input", then):
             return self._predict(samples, OPEN_SIZES[-1])
 
     def _predict(self, samples: Mapping[str, Any], size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -317,7 +317,7 @@ def _input(tensor: Any, sample: Any, size: int) -> np.ndarray:
     if isinstance(sample, bytes):
         return np.full([each or 1 for each in sizes], sample, object)
     shape = [each if each is not None else size if axis else min(size, 2) for axis, each in enumerate(sizes)]
-    if math.prod(shape) > MOST_NUMBERS:
+    if math.prod(shape) > MAX_NUMBERS:
         raise ValueError(f"random numbers of shape {shape} would fill the memory")
     if dtype == tf.string:
         return np.full(shape, b"sample", object)
@@ -328,7 +328,7 @@ def _input(tensor: Any, sample: Any, size: int) -> np.ndarray:
 
 
 def _beside(prefix: str) -> str:
-    """What to do about a prefix that is none."""
+    """What to do about a prefix without a checkpoint."""
     path = Path(prefix)
     if path.with_name(f"{path.name}.index").exists():
         return "; the file is cut off or damaged: copy the checkpoint again"

@@ -52,7 +52,7 @@ def ask(channel: grpc.Channel) -> None:
     try:
         predictions.Predict(request, timeout=10)
     except grpc.RpcError as exc:
-        print(f"refused: {exc.code().name}: {exc.details()}")
+        print(f"rejected: {exc.code().name}: {exc.details()}")
 
 
 if __name__ == "__main__":

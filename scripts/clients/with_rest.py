@@ -58,7 +58,7 @@ def main() -> None:
     try:
         call(f"{models}/lstm:predict", {"instances": [{"words": ["好"]}]})
     except RuntimeError as exc:
-        print("refused:", " ".join(str(exc).split()))
+        print("rejected:", " ".join(str(exc).split()))
 
 
 if __name__ == "__main__":

@@ -52,14 +52,14 @@ def test_rest(stack: RunningStack) -> None:
     assert "inputs: {'nwords': 'DT_INT32', 'words': 'DT_STRING'}" in lines
     assert [line.split()[1] for line in lines if line.startswith("row:")] == ["NEG", "POS"]
     assert "column: ['NEG', 'POS']" in lines
-    assert lines[-1].startswith("refused: 400: Failed to process element: 0 of 'instances' list.")
+    assert lines[-1].startswith("rejected: 400: Failed to process element: 0 of 'instances' list.")
 
 
 def test_grpc(stack: RunningStack) -> None:
     first, second, third = python("with_grpc.py", f"127.0.0.1:{stack.backend_port}").splitlines()
     assert first == "lstm version 1 is AVAILABLE"
     assert second.startswith("version 1: NEG [")
-    assert third == "refused: NOT_FOUND: Servable not found for request: Specific(lstm, 999)"
+    assert third == "rejected: NOT_FOUND: Servable not found for request: Specific(lstm, 999)"
 
 
 @pytest.mark.parametrize("name", ["with_rest.py", "with_grpc.py"])

@@ -15,7 +15,7 @@ from bench.peers import words
 # Tried on 2 cores with 32 and 128 connections (measured, answers a second): 64 rows and 10 ms 596 and 603; 32 rows and
 # 2 ms 518 and 385, 5 ms 327 and 356, 20 ms 299 and 371; two workers with 5 ms 351 and 387. It always waits its time
 # out, so one connection alone gets 111 with 2 ms and 67 with 10 ms.
-LARGEST_BATCH = 64
+MAX_BATCH = 64
 BATCH_SECONDS = 0.010
 WORKERS = 1
 
@@ -24,7 +24,7 @@ class Sentiment(litserve.LitAPI):
     """The demo model `lstm`, in this process."""
 
     def __init__(self, folder: str) -> None:
-        super().__init__(max_batch_size=LARGEST_BATCH, batch_timeout=BATCH_SECONDS, api_path="/lstm/predict")
+        super().__init__(max_batch_size=MAX_BATCH, batch_timeout=BATCH_SECONDS, api_path="/lstm/predict")
         self._folder = folder
 
     def setup(self, device: str) -> None:

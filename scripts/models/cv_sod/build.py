@@ -32,9 +32,9 @@ if __name__ == "__main__":  # run as a file: imports begin at scripts/
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from models.cv_sod.scenes import paint
-from quiet import quiet
+from quiet import quiet, scratch
 
-# `network` and `training` import TensorFlow, so `build` imports them: a refusal comes at once, and the
+# `network` and `training` import TensorFlow, so `build` imports them: a rejection comes at once, and the
 # painters' processes, which import this file too, never load it.
 
 #: Scenes painted for training. Each is seen `steps * BATCH / SCENES` times.
@@ -93,10 +93,7 @@ def build(out: Path, seed: int, steps: int) -> None:
     """Paint, train, write."""
     progress = Progress()
     pool = ProcessPoolExecutor(min(4, os.cpu_count() or 1), mp_context=get_context("spawn"))
-    with tempfile.TemporaryDirectory(prefix="keras-") as keras_home:
-        # Before TensorFlow is imported: it imports Keras, which writes `keras.json` to `~/.keras` or else to here.
-        os.environ["KERAS_HOME"] = os.environ["MPLCONFIGDIR"] = keras_home
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with scratch():
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the CPU does it in a minute, and alike every time
         try:
             portions = paint_all(pool, seed, min(SCENES, steps * BATCH))

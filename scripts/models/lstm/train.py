@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import random
 import shutil
 import sys
@@ -25,6 +24,7 @@ if __name__ == "__main__":  # run as a file: imports begin at scripts/
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from models.lstm.corpus import compose, parse
+from quiet import quiet, scratch
 
 if TYPE_CHECKING:
     from models.lstm.corpus.bilstm import BiLstm
@@ -35,7 +35,7 @@ DEMO_LINES = ("房间很干净，早餐也不错，下次还会来", "前台态�
 DEMO_EPOCHS, DEMO_ROWS, DEMO_SHORT_ROWS = 16, 5000, 5000  # rows are composed afresh for every epoch
 USER_EPOCHS = 10
 BATCH_ROWS = 64  # fewer for a small corpus, which would make too few steps
-LONGEST_ROW = 160  # words; training rows beyond it are cut, serving takes any length
+MAX_ROW_WORDS = 160  # words; training rows beyond it are cut, serving takes any length
 LEARNING_RATE = 6e-3
 
 
@@ -79,12 +79,9 @@ class Progress:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; 0 if the model stands in its place."""
     options = parse_options(argv)
-    # removed at the end: jieba's cache, and the folder that importing TensorFlow makes for Keras
-    with tempfile.TemporaryDirectory(prefix="train-lstm-") as scratch:
-        os.environ["KERAS_HOME"] = os.environ["MPLCONFIGDIR"] = scratch
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with scratch() as folder:
         try:
-            run(options, Path(scratch))
+            run(options, folder)
         except (TrainingError, parse.CorpusError) as exc:
             print(f"train: {exc}", file=sys.stderr)
             return 1
@@ -120,17 +117,17 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def run(options: argparse.Namespace, scratch: Path) -> None:
-    """Read, train, write, report. Whatever can be refused is refused before the slow import of TensorFlow."""
+def run(options: argparse.Namespace, folder: Path) -> None:
+    """Read, train, write, report. Whatever can be rejected is rejected before the slow import of TensorFlow."""
     if options.out.exists() and not options.force:
         raise TrainingError(f"{options.out} exists; --force replaces it")
     if options.comments:
         epochs = options.epochs or USER_EPOCHS
         data = user_data(options.comments, options.labels, epochs, options.seed)
-        samples = [words for words, _ in data.held_out["comments"][:2]]
+        samples = [words for words, _ in (data.held_out["comments"] or data.evidence)[:2]]
     else:
         epochs = options.epochs or DEMO_EPOCHS
-        tokenize = load_tokenizer(scratch)
+        tokenize = load_tokenizer(folder)
         data = demo_data(tokenize, epochs, options.seed)
         samples = [tokenize(line) for line in DEMO_LINES]
     model = train(data, epochs, options.seed)
@@ -138,12 +135,12 @@ def run(options: argparse.Namespace, scratch: Path) -> None:
     report(model, data.held_out, samples, options.out)
 
 
-def load_tokenizer(scratch: Path) -> Callable[[str], list[str]]:
-    """jieba as the service uses it: default dictionary, `lcut`, blank tokens dropped; its cache goes to `scratch`."""
+def load_tokenizer(folder: Path) -> Callable[[str], list[str]]:
+    """jieba as the service uses it: default dictionary, `lcut`, blank tokens dropped; its cache goes to `folder`."""
     import jieba
 
     jieba.setLogLevel(logging.WARNING)
-    jieba.dt.tmp_dir = str(scratch)
+    jieba.dt.tmp_dir = str(folder)
     return lambda text: [word for word in jieba.lcut(text) if word.strip()]
 
 
@@ -180,7 +177,9 @@ def vocabulary(rows: Iterable[Row]) -> list[str]:
 def train(data: Data, epochs: int, seed: int) -> BiLstm:
     """The trained network; the learning rate falls to nothing over the epochs."""
     import numpy as np
-    import tensorflow as tf
+
+    with quiet():
+        import tensorflow as tf
 
     from models.lstm.corpus import bilstm
 
@@ -191,7 +190,7 @@ def train(data: Data, epochs: int, seed: int) -> BiLstm:
     class_ids = {label: index for index, label in enumerate(data.labels)}
 
     def encode(rows: list[Row]) -> list[tuple[list[int], int]]:
-        return [([word_ids.get(w, bilstm.UNKNOWN) for w in words[:LONGEST_ROW]], class_ids[of]) for words, of in rows]
+        return [([word_ids.get(w, bilstm.UNKNOWN) for w in words[:MAX_ROW_WORDS]], class_ids[of]) for words, of in rows]
 
     model.count_evidence(encode(data.evidence))
     trainer = bilstm.Trainer(model, seed)

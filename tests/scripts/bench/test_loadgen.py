@@ -175,8 +175,8 @@ def test_a_connection_that_is_closed_in_the_middle() -> None:
 def test_nobody_listens() -> None:
     started = time.monotonic()
     outcome = run(closed(free_port()), CASES)
-    assert set(outcome.errors) == {"refused"}
-    assert outcome.errors["refused"] < 50  # it waits before it tries again
+    assert set(outcome.errors) == {"rejected"}
+    assert outcome.errors["rejected"] < 50  # it waits before it tries again
     assert time.monotonic() - started < 2
 
 

@@ -36,7 +36,7 @@ def test_cpu_time_counts_threads_that_have_ended(tmp_path: Path) -> None:
         poll(lambda: "done" in (tmp_path / "log").read_text())
         assert 0.4 <= cpu_seconds([child.pid])[child.pid] < 2
         held = memory([child.pid])
-        assert 2**20 < held.largest_pss <= held.largest_rss < 2**28 and held.pss == held.largest_pss
+        assert 2**20 < held.max_pss <= held.max_rss < 2**28 and held.pss == held.max_pss
     finally:
         child.stop()
     assert cpu_seconds([child.pid]) == {}

@@ -1,4 +1,4 @@
-"""From outcomes to figures, goals, tables and the sections of the READMEs."""
+"""From outcomes to figures, goals, tables and the sections of the pages."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def cell(system: str, load: str, throughput: float, kind: str = "text", **change
 
 
 def results(*cells: dict[str, Any]) -> dict[str, Any]:
-    held = {"pss": 200 * 2**20, "largest_pss": 100 * 2**20, "largest_rss": 120 * 2**20}
+    held = {"pss": 200 * 2**20, "max_pss": 100 * 2**20, "max_rss": 120 * 2**20}
     systems = {each["system"]: {"title": each["system"].upper(), "memory": {"workers": held}} for each in cells}
     machine = {"cores": 2, "cpu": "CPU", "memory_bytes": 2**33, "system": "Linux", "python": "3.11", "when": "today"}
     return {
@@ -164,7 +164,7 @@ def test_tables() -> None:
 def test_a_section_holds_the_figures(language: str) -> None:
     text = section(FULL, language)
     assert "| WSGIAPP | 2,000 | 10.0 | 30.0 | 0 | 500 | 200 |" in text
-    assert "docs/bench/latency.svg" in text
+    assert "bench/latency.svg" in text
     assert ("**missed**" if language == "en" else "**未达到**") in text
     assert "FASTAPI" in page(FULL)
 
@@ -183,25 +183,33 @@ def test_markers_that_do_not_fit(text: str) -> None:
 
 def test_a_run_is_published(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    for name in ("README.md", "README.zh-CN.md"):
+    for name in ("docs/benchmark.md", "docs/zh/benchmark.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"# Title\n{BEGIN}\n{END}\nend\n", encoding="utf-8")
     given = {**FULL, "cells": [{**each, "rounds": [1, 2, 3]} for each in FULL["cells"]]}
     written = {str(path.relative_to(tmp_path)) for path in publish(given, tmp_path)}
     plots = {f"docs/bench/{name}.svg" for name in ("throughput", "latency", "cost")}
-    assert written == {*plots, "docs/bench/README.md", "docs/bench/results.json", "README.md", "README.zh-CN.md"}
-    assert "吞吐量" in (tmp_path / "README.zh-CN.md").read_text(encoding="utf-8")
+    assert written == {
+        *plots,
+        "docs/bench/README.md",
+        "docs/bench/results.json",
+        "docs/benchmark.md",
+        "docs/zh/benchmark.md",
+    }
+    assert "吞吐量" in (tmp_path / "docs/zh/benchmark.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "docs/bench/results.json").read_text()) == FULL
     assert all(
         "WSGIAPP" in (tmp_path / plot).read_text() and (tmp_path / plot).stat().st_size < 100_000 for plot in plots
     )
 
 
-def test_nothing_is_published_where_a_readme_has_no_section(tmp_path: Path) -> None:
-    for name in ("README.md", "README.zh-CN.md"):
+def test_nothing_is_published_where_a_page_has_no_section(tmp_path: Path) -> None:
+    for name in ("docs/benchmark.md", "docs/zh/benchmark.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("no markers", encoding="utf-8")
     with pytest.raises(NoSection):
         publish(FULL, tmp_path)
-    assert not (tmp_path / "docs").exists()
+    assert not (tmp_path / "docs/bench").exists()
 
 
 def test_plots_without_figures(tmp_path: Path) -> None:

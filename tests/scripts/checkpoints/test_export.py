@@ -100,7 +100,7 @@ IMAGE_MODEL = (*options({"img_in": "collection:image_batch"}, {"img_out": "colle
 X_TO_Y = options({"x": "x"}, {"y": "y"})
 
 
-def refused(ran: Ran, problem: str, out: Path) -> None:
+def rejected(ran: Ran, problem: str, out: Path) -> None:
     """The run failed with one line, and left nothing where `out` should have been."""
     assert problem in ran.err
     assert ran.err.startswith("export: ")
@@ -154,7 +154,7 @@ def test_tables_and_local_variables_are_initialised_at_load_and_nothing_else(wor
     text = vocabulary.read_text()
     vocabulary.unlink()
     try:
-        refused(worker.export("tables", tmp_path / "1", *arguments), f"needs the file {vocabulary}", tmp_path / "1")
+        rejected(worker.export("tables", tmp_path / "1", *arguments), f"needs the file {vocabulary}", tmp_path / "1")
     finally:
         vocabulary.write_text(text)
     assert worker.export("tables", tmp_path / "2", *arguments).status == 0
@@ -175,7 +175,7 @@ def test_partitions_and_a_graph_without_saver(worker: Worker, tmp_path: Path) ->
 def test_missing_variables_are_named_and_initialised_only_on_demand(worker: Worker, tmp_path: Path) -> None:
     arguments = options({"x": "x"}, {"y": "y_and_copy"})
     ran = worker.export("partitioned", tmp_path / "1", *arguments)
-    refused(ran, "lacks 1 of the 3 variables that the outputs need: copy; name the checkpoint", tmp_path / "1")
+    rejected(ran, "lacks 1 of the 3 variables that the outputs need: copy; name the checkpoint", tmp_path / "1")
     ran = worker.export("partitioned", tmp_path / "1", *arguments, "--allow-missing")
     assert ran.status == 0, ran.err
     assert "initialised the others, which the checkpoint lacks: copy" in ran.out
@@ -199,7 +199,7 @@ def test_a_sample_of_ones_own(worker: Worker, tmp_path: Path) -> None:
     for wrong in (np.ones((3, 5)), np.array("text")):
         np.save(tmp_path / "x.npy", wrong)
         ran = worker.export("partitioned", tmp_path / "2", *X_TO_Y, "--sample", f"x={tmp_path}/x.npy")
-        refused(ran, "--input: the model refuses the sample input", tmp_path / "2")
+        rejected(ran, "--input: the model rejects the sample input", tmp_path / "2")
 
 
 # --- what is wrong ---
@@ -243,7 +243,7 @@ def test_a_sample_of_ones_own(worker: Worker, tmp_path: Path) -> None:
 def test_wrong_arguments_are_said_in_a_line(
     worker: Worker, tmp_path: Path, name: str, arguments: list[str], problem: str
 ) -> None:
-    refused(worker.export(name, tmp_path / "new" / "1", *arguments), problem, tmp_path / "new" / "1")
+    rejected(worker.export(name, tmp_path / "new" / "1", *arguments), problem, tmp_path / "new" / "1")
     assert not (tmp_path / "new").exists()
 
 
@@ -265,7 +265,7 @@ def test_what_is_no_meta_graph(
 ) -> None:
     (worker.folder / "cut.meta").write_bytes((worker.folder / "averages.meta").read_bytes()[:-9])
     shutil.copytree(tiny_versions[1], worker.folder / "model", dirs_exist_ok=True)
-    refused(worker.export("averages", tmp_path / "1", *X_TO_Y, meta=meta), problem, tmp_path / "1")
+    rejected(worker.export("averages", tmp_path / "1", *X_TO_Y, meta=meta), problem, tmp_path / "1")
 
 
 def spoiled(worker: Worker, copy: str, suffix: str, keep: int) -> None:
@@ -289,7 +289,7 @@ def test_what_is_no_checkpoint(worker: Worker, tmp_path: Path) -> None:
         "tables": "--checkpoint {}: lacks 1 of the 1 variables that the outputs need: w",
     }.items():
         ran = worker.export(name, tmp_path / "1", *X_TO_Y, meta="averages.meta")
-        refused(ran, problem.format(worker.folder / name), tmp_path / "1")
+        rejected(ran, problem.format(worker.folder / name), tmp_path / "1")
         if "cut" in name:
             assert "the file is cut off or damaged: copy the checkpoint again" in ran.err
 
@@ -299,7 +299,7 @@ def test_values_of_another_shape(worker: Worker, tmp_path: Path) -> None:
     ran = worker.export(
         "partitioned", tmp_path / "models/1", *options({"row": "next:1"}, {"y": "y"}), meta="queue.meta"
     )
-    refused(ran, "w is float32 of shape (4, 2), but the graph wants float32 of shape ()", tmp_path / "models/1")
+    rejected(ran, "w is float32 of shape (4, 2), but the graph wants float32 of shape ()", tmp_path / "models/1")
     assert (tmp_path / "models").exists()
 
 
@@ -307,7 +307,7 @@ def test_a_random_operation_that_is_not_switched_off(worker: Worker, tmp_path: P
     arguments = options({"img_in": "images"}, {"img_out": "out/probs"})
     fixed = ["--constant", "keep_prob=0.5", "--constant", "is_training=false"]
     ran = worker.export("reference", tmp_path / "1", *arguments, *fixed)
-    refused(ran, "--output img_out: the written model predicts otherwise; dropout/random", tmp_path / "1")
+    rejected(ran, "--output img_out: the written model predicts otherwise; dropout/random", tmp_path / "1")
 
 
 # --- the place ---
@@ -319,7 +319,7 @@ def test_a_version_is_never_overwritten(worker: Worker, tmp_path: Path) -> None:
     assert ran.status == 1
     assert f"--out {tmp_path}/1: is there already, and a version is never overwritten" in ran.err
     assert list(tmp_path.rglob("*")) == [tmp_path / "1"]
-    refused(worker.export("averages", tmp_path / "one", *X_TO_Y), "the last part is the version", tmp_path / "one")
+    rejected(worker.export("averages", tmp_path / "one", *X_TO_Y), "the last part is the version", tmp_path / "one")
     (tmp_path / "file").touch()
     ran = worker.export("averages", tmp_path / "file" / "1", *X_TO_Y)
     assert f"--out {tmp_path}/file/1: cannot be written, and nothing is left of it: " in ran.err
@@ -330,7 +330,7 @@ def test_a_file_that_may_not_grow(worker: Worker, tmp_path: Path, file_bytes: in
     """EFBIG: at the first file that is written, and at a later one."""
     out = tmp_path / "new" / "1"
     ran = worker.export("reference", out, *IMAGE_MODEL, file_bytes=file_bytes)
-    refused(ran, f"--out {out}: cannot be written, and nothing is left of it: ", out)
+    rejected(ran, f"--out {out}: cannot be written, and nothing is left of it: ", out)
     assert "File too large" in ran.err
     assert not out.parent.exists()
 
@@ -345,7 +345,7 @@ def test_a_full_disk(worker: Worker, tmp_path: Path) -> None:
         pytest.skip("no file system can be mounted here")
     try:
         ran = worker.export("reference", disk / "models" / "1", *IMAGE_MODEL)
-        refused(ran, f"--out {disk}/models/1: cannot be written, and nothing is left of it: ", disk / "models" / "1")
+        rejected(ran, f"--out {disk}/models/1: cannot be written, and nothing is left of it: ", disk / "models" / "1")
         assert "No space left on device" in ran.err
         assert list(disk.iterdir()) == []
     finally:

@@ -140,14 +140,14 @@ def test_the_build_leaves_the_model_alone_behind(model: Path, home: Path) -> Non
     assert not list(home.iterdir()), "the build wrote to the home directory"
 
 
-def test_an_existing_version_is_refused(tmp_path: Path, home: Path) -> None:
+def test_an_existing_version_is_rejected(tmp_path: Path, home: Path) -> None:
     (tmp_path / "1").mkdir()
     done = run(SCRIPT, "--out", tmp_path / "1", home=home)
     assert done.returncode == 2 and "already there" in done.stderr
     assert [path.name for path in tmp_path.rglob("*")] == ["1"]
 
 
-def test_steps_below_one_are_refused(tmp_path: Path, home: Path) -> None:
+def test_steps_below_one_are_rejected(tmp_path: Path, home: Path) -> None:
     done = run(SCRIPT, "--out", tmp_path / "1", "--steps", 0, home=home)
     assert done.returncode == 2 and "--steps 0" in done.stderr and not list(tmp_path.iterdir())
 

@@ -335,7 +335,7 @@ def test_two_runs_give_the_same_model(train_lstm: ModuleType, tmp_path: Path) ->
 # --- the folder ---
 
 
-def test_an_existing_folder_is_refused_unless_forced(
+def test_an_existing_folder_is_rejected_unless_forced(
     train_lstm: ModuleType, two_labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "1"
@@ -361,7 +361,18 @@ def test_a_failure_leaves_nothing_behind(train_lstm: ModuleType, tmp_path: Path)
 
 
 @pytest.mark.parametrize("options", [["--comments", "a.txt"], ["--labels", "a.txt"], ["--epochs", "0"]])
-def test_options_that_do_not_fit_are_refused(train_lstm: ModuleType, tmp_path: Path, options: list[str]) -> None:
+def test_options_that_do_not_fit_are_rejected(train_lstm: ModuleType, tmp_path: Path, options: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         train_lstm.main(["--out", str(tmp_path / "1"), *options])
     assert caught.value.code == 2
+
+
+def test_six_comments_are_enough(train_lstm: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    comments, labels = tmp_path / "comments.txt", tmp_path / "labels.txt"
+    comments.write_text("很 好\n不 好\n太 好 了\n差\n喜欢\n讨厌\n", encoding="utf-8")
+    labels.write_text("POS\nNEG\nPOS\nNEG\nPOS\nNEG\n", encoding="utf-8")
+    options = ["--comments", str(comments), "--labels", str(labels), "--out", str(tmp_path / "1"), "--epochs", "2"]
+    assert train_lstm.main(options) == 0
+    printed = capsys.readouterr().out
+    assert printed.endswith(f"wrote {tmp_path}/1\n") and "held-out" not in printed
+    assert (tmp_path / "1/saved_model.pb").exists()
