@@ -31,10 +31,10 @@ REJECTED: Mapping[str, str] = {
     r"(?i)\bpast all pipelines\b": "bypassing the pipelines",
     r"\bclass Every\b|\bEvery\(": "PeriodicTask",
 }
-# The operating system's, HTTP/2's and TensorFlow's own words.
+# The operating system's, HTTP/2's, TensorFlow's and Nginx's own words.
 ALLOWED = re.compile(
     r"(?i)connections? (is |was |are )?refused|\"refused\" (not )?in|ECONNREFUSED|ConnectionRefusedError|REFUSED_STREAM"
-    r"|tf\.gather"
+    r"|tf\.gather|least_conn"
 )
 
 

@@ -275,7 +275,7 @@ def free_port() -> int:
 
 def nginx_program() -> list[str]:
     """Nginx's program, as the stack finds it."""
-    from wsgiapp.deployment.render import find_nginx
+    from wsgiapp.deployment.nginx import find_nginx
     from wsgiapp.settings.loading import load_settings
 
     path = find_nginx(load_settings({}))

@@ -1,5 +1,7 @@
 """The command's own words; what it does to processes is tested with the stack."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,13 @@ def test_a_wrong_setting_is_said_plainly(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("WSGIAPP_HTTP_PORT", "eighty")
     assert main(["up"]) == 1
     assert 'wsgiapp: WSGIAPP_HTTP_PORT = "eighty": not a whole number' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ["settings", "--help", "capacity --page-views 5000000 --rate 100"])
+def test_a_reader_that_has_seen_enough(arguments: str) -> None:
+    """As `wsgiapp settings | head -0` has it: the reader is gone before anything is printed."""
+    command = f"{sys.executable} -m wsgiapp.cli {arguments}"
+    script = f"({command}; echo status $? >&2) | :"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+    assert done.stderr in ("status 141\n", "status 0\n")

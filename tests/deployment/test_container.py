@@ -18,7 +18,8 @@ from support.http_client import Load, fetch
 from support.processes import REPOSITORY, free_port, poll
 from support.stack import RunningStack
 from wsgiapp.deployment.container import Container
-from wsgiapp.deployment.render import find_nginx, render
+from wsgiapp.deployment.nginx import find_nginx
+from wsgiapp.deployment.render import render
 from wsgiapp.settings.loading import load_settings
 
 MEMORY = 4 * 2**30
@@ -37,6 +38,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
             started = stack.enter_context(DockerEngine(tmp_path_factory.mktemp("engine")))
         except AssertionError as exc:
             pytest.skip(f"no container engine starts here: {' '.join(str(exc).split())[-300:]}")
+        if obstacle := started.obstacle():
+            pytest.skip(f"the container engine runs no container here: {obstacle}")
         started.build_image()
         started("network", "create", NETWORK)
         yield started
@@ -226,7 +229,7 @@ def test_what_keeps_it_from_starting_is_said(
 ) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     named = {f"WSGIAPP_CONTAINER_{key}": value.format(nobody=nobody) for key, value in variables.items()}
-    stack = contained(tmp_path_factory.mktemp("refused"), engine, **named)
+    stack = contained(tmp_path_factory.mktemp("rejected"), engine, **named)
     if "USER" in variables:
         (stack.home / "models/lstm/1/saved_model.pb").chmod(0o600)
     try:

@@ -1,6 +1,7 @@
 """The rendered files are complete, fit for their programs, and written only when they change."""
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from support.processes import REPOSITORY
-from wsgiapp.deployment.render import find_nginx, render
+from wsgiapp.deployment.nginx import find_nginx
+from wsgiapp.deployment.render import render
 from wsgiapp.errors import SettingsError
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
@@ -29,8 +31,8 @@ def loaded(tmp_path: Path, home: str = "home", **variables: str) -> Settings:
 def test_everything_is_filled_in_once(tmp_path: Path) -> None:
     made = loaded(tmp_path)
     written = render(made)
-    assert {path.name for path in written} >= {"supervisord.conf", "models.config"}
-    for path in written:
+    assert {path.name for path in written} >= {"supervisord.conf", "supervisor.d", "models.config"}
+    for path in made.run.rglob("*.con*"):
         assert not PLACEHOLDER.search(path.read_text()), path
     assert render(made) == []
     changed = {path.name for path in render(loaded(tmp_path, WSGIAPP_APP_WORKERS="5"))}
@@ -42,7 +44,7 @@ def test_supervisord_s_file(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_APP_WORKERS="3", WSGIAPP_BACKEND_ADDRESS="127.0.0.1:1234")
     render(made)
     parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
-    parser.read(made.run / "supervisord.conf")
+    parser.read([made.run / "supervisord.conf", made.run / "supervisor.d/modelserver.conf"])
     assert parser["fcgi-program:app"]["numprocs"] == "3"
     assert "--port=1234" in parser["program:modelserver"]["command"]
     for section in ("program:modelserver", "fcgi-program:app"):
@@ -108,17 +110,17 @@ def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_on
 
 def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_NGINX_BINARY="", WSGIAPP_HTTP_PORT="18999")
-    assert {path.name for path in render(made)} == {"supervisord.conf", "models.config"}
+    assert {path.name for path in render(made)} == {"supervisord.conf", "supervisor.d", "models.config"}
     text = (made.run / "supervisord.conf").read_text()
     assert "socket=tcp://127.0.0.1:18999" in text
-    assert "[program:nginx]" not in text
+    assert [path.name for path in (made.run / "supervisor.d").iterdir()] == ["modelserver.conf"]
     assert "socket_mode=" not in text
 
 
 def test_a_unix_socket_to_the_built_in_model_server(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_BACKEND_ADDRESS="unix:/a folder/serving.sock")
     render(made)
-    text = (made.run / "supervisord.conf").read_text()
+    text = (made.run / "supervisor.d/modelserver.conf").read_text()
     assert '--port=0 --grpc_socket_path="/a folder/serving.sock"' in text
 
 
@@ -126,7 +128,7 @@ def test_a_container_in_the_built_in_model_server_s_place(tmp_path: Path) -> Non
     made = loaded(tmp_path, WSGIAPP_APP_BACKEND="container")
     render(made)
     parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
-    parser.read(made.run / "supervisord.conf")
+    parser.read(made.run / "supervisor.d/container.conf")
     program = parser["program:modelserver"]
     assert program["command"].endswith(" -m wsgiapp.cli container")
     assert int(program["stopwaitsecs"]) > made.http.drain_seconds + 10, "the engine needs time of its own"
@@ -136,7 +138,7 @@ def test_without_the_built_in_model_server(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_APP_BACKEND="external", WSGIAPP_BACKEND_ADDRESS="serving.example:8500")
     render(made)
     text = (made.run / "supervisord.conf").read_text()
-    assert "[program:modelserver]" not in text
+    assert not (made.run / "supervisor.d/modelserver.conf").exists()
     assert "[fcgi-program:app]" in text
 
 
@@ -150,3 +152,52 @@ def test_an_unknown_placeholder(tmp_path: Path) -> None:
     (made.conf / "models.config").write_text("@{nosuch}")
     with pytest.raises(SettingsError, match=r"models.config: unknown placeholder @\{nosuch\}"):
         render(made)
+
+
+@pytest.mark.parametrize("home", ["a*", "b?", "[c]"])
+def test_a_home_that_supervisord_could_not_include_files_from(tmp_path: Path, home: str) -> None:
+    with pytest.raises(SettingsError, match="cannot include files from a path with"):
+        render(loaded(tmp_path, home))
+
+
+def test_files_of_the_user_s_own_are_included_and_go_when_they_go(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    own = made.conf / "supervisor.d/mine.conf"
+    own.write_text('[program:mine]\ncommand="@{python}" -c pass\n')
+    render(made)
+    included = made.run / "supervisor.d/user-mine.conf"
+    assert PLACEHOLDER.search(own.read_text()) and not PLACEHOLDER.search(included.read_text())
+    assert render(made) == []
+    own.unlink()
+    assert [path.name for path in render(made)] == ["supervisor.d"]
+    assert not included.exists()
+    shutil.rmtree(made.conf / "supervisor.d")
+    shutil.rmtree(made.conf / "nginx.d")
+    assert render(made) == []
+
+
+@needs_nginx
+def test_what_nginx_does_not_accept_is_undone(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    own = made.conf / "nginx.d/mine.conf"
+    own.write_text("add_header X-Mine yes always;\n")
+    assert {path.name for path in render(made)} >= {"nginx.conf", "nginx.d"}
+    before = {path: path.read_text() for path in made.run.rglob("*.conf")}
+    own.write_text("add_headers X-Mine yes;\n")
+    with pytest.raises(SettingsError, match=r'does not accept its configuration:\n.*unknown directive "add_headers"'):
+        render(made)
+    assert {path: path.read_text() for path in made.run.rglob("*.conf")} == before
+
+
+@needs_nginx
+def test_quotes_and_backslashes_in_nginx_s_errors(tmp_path: Path) -> None:
+    """What Nginx would answer is the application's body, with its own request id."""
+    made = loaded(tmp_path)
+    render(made)
+    text = (made.run / "nginx.conf").read_text()
+    returned = re.findall(r"return (\d+) '((?:[^'\\]|\\.)*)';", text)
+    assert sorted(int(status) for status, _ in returned) == sorted([400, 413, 414, 502, 503, 504] * 2)
+    for status, quoted in returned:
+        body = json.loads(re.sub(r"\\(.)", lambda match: {"n": "\n"}.get(match[1], match[1]), quoted))
+        if "error" not in body:
+            assert (body["status"], body["request_id"]) == (int(status), "$known_request_id")

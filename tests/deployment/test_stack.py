@@ -22,7 +22,7 @@ from support.http_client import Answer, Load, fetch, multipart
 from support.images import huge_png, image_file, photograph
 from support.processes import SHARED_DATA, poll
 from support.stack import RunningStack
-from wsgiapp.deployment.render import find_nginx
+from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.web.problems import problem
 
@@ -180,8 +180,8 @@ def test_mistakes_in_the_request_itself(stack: RunningStack) -> None:
 
 def test_ids_go_through_and_requests_are_logged(stack: RunningStack) -> None:
     assert fetch(text_url(stack), X_Request_ID="trace-me-1").headers["X-Request-ID"] == "trace-me-1"
-    refused = fetch(f"{stack.url}/lstm/predict?line={'A' * (600 * 1024)}", X_Request_ID="trace-me-2")
-    assert refused.status == 414
+    rejected = fetch(f"{stack.url}/lstm/predict?line={'A' * (600 * 1024)}", X_Request_ID="trace-me-2")
+    assert rejected.status == 414
 
     def logged(pattern: str) -> list[Any]:
         lines = [line for path in stack.home.glob(f"log/{pattern}") for line in path.read_text().splitlines()]
@@ -252,11 +252,11 @@ def test_the_model_server_hanging(stack: RunningStack) -> None:
     poll(lambda: fetch(text_url(stack)).status == 200, 30)
 
 
-def test_nginx_refuses_predictions_when_the_workers_are_full(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_nginx_rejects_predictions_when_the_workers_are_full(tmp_path_factory: pytest.TempPathFactory) -> None:
     full = RunningStack(tmp_path_factory.mktemp("full"))
     full.variables["WSGIAPP_LIMITS_INFLIGHT"] = "16"  # so that Nginx lets 8 through to each of two workers, and 8 more
-    patient = full.home / "conf/wsgiapp.toml"
-    patient.write_text(re.sub(r"(?m)^deadline_seconds = .*$", "deadline_seconds = 60", patient.read_text()))
+    slow = full.home / "conf/wsgiapp.toml"
+    slow.write_text(re.sub(r"(?m)^deadline_seconds = .*$", "deadline_seconds = 60", slow.read_text()))
     words = "24 predictions are in flight; try again in a moment"
     try:
         up = full.wsgiapp("up")
@@ -265,9 +265,9 @@ def test_nginx_refuses_predictions_when_the_workers_are_full(tmp_path_factory: p
         clients = [http.client.HTTPConnection("127.0.0.1", full.port, timeout=60) for _ in range(28)]
         for client in clients:
             post(client, "/lstm/predict", {"line": LINE})
-        refused = poll(lambda: found if len(found := answered(clients)) == 4 else None)
+        rejected = poll(lambda: found if len(found := answered(clients)) == 4 else None)
 
-        client, other = refused[:2]
+        client, other = rejected[:2]
         sockets = client.sock, other.sock
         by_nginx = read(client)
         assert (by_nginx.status, by_nginx.headers["Content-Type"]) == (503, "application/problem+json")
@@ -288,11 +288,11 @@ def test_nginx_refuses_predictions_when_the_workers_are_full(tmp_path_factory: p
         assert fetch(f"{full.url}/v1/config").status == 403, "without a token in the settings"
 
         os.kill(full.pids()["modelserver"], signal.SIGCONT)
-        for waiting in set(clients) - set(refused):
+        for waiting in set(clients) - set(rejected):
             assert is_positive(read(waiting).body)
         post(client, "/lstm/predict", {"line": LINE})
         assert is_positive(read(client).body)
-        assert (client.sock, other.sock) == sockets, "connections outlive a refusal"
+        assert (client.sock, other.sock) == sockets, "connections outlive a rejection"
 
         def logged() -> list[Any]:
             lines = (full.home / "log/nginx.access.log").read_text().splitlines()
@@ -394,7 +394,7 @@ def test_a_rolling_restart_under_load_loses_no_request(stack: RunningStack) -> N
 
 
 def test_a_restart_leaves_a_broken_models_config_to_the_check(stack: RunningStack) -> None:
-    """It is not in force, and so not what the model server would start with, if it died now."""
+    """It is not active, and so not what the model server would start with, if it died now."""
     file = stack.home / "conf/models.config"
     whole, taken = file.read_text(), (stack.home / "run/models.config").read_text()
     file.write_text("improperly formatted file")

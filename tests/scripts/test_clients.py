@@ -9,7 +9,7 @@ import pytest
 
 from support.processes import REPOSITORY, free_port
 from support.stack import RunningStack
-from wsgiapp.deployment.render import find_nginx
+from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.settings.loading import load_settings
 
 pytestmark = pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")

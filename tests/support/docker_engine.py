@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from support.processes import REPOSITORY, Process
-from wsgiapp.deployment.stack import end_processes
+from wsgiapp.deployment.processes import end_processes
 
 DAEMON = shutil.which("dockerd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
 CLIENT = shutil.which("docker")
@@ -57,6 +58,16 @@ class DockerEngine:
             self.__exit__()
             raise
         return self
+
+    def obstacle(self) -> str:
+        """What keeps the engine from running containers here (a chroot, missing cgroups ...); empty if nothing does."""
+        empty = self.folder / "empty.tar"
+        with tarfile.open(empty, "w"):
+            pass
+        self("import", str(empty), "probe")
+        tried = self._run("run", "--rm", "--network=none", "probe", "/nothing")
+        found_nothing = "/nothing" in tried.stderr and "no such file" in tried.stderr
+        return "" if found_nothing else " ".join(tried.stderr.split())[-300:]
 
     def __exit__(self, *exc_info: object) -> None:
         with suppress(AssertionError):

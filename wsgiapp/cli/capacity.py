@@ -5,6 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from wsgiapp.cli.parsing import add_command
 from wsgiapp.deployment.capacity import Demand, Measured, Need, plan, read_measured
 from wsgiapp.settings.schema import REPOSITORY, Settings
 
@@ -12,8 +13,7 @@ from wsgiapp.settings.schema import REPOSITORY, Settings
 def add_parser(commands: Any) -> None:
     """Add `capacity` to the parser of the `wsgiapp` command."""
     about = "say how many workers and machines a number of page views takes"
-    parser = commands.add_parser("capacity", help=about, description=about)
-    add = parser.add_argument
+    add = add_command(commands, "capacity", _run, about).add_argument
     add("--page-views", type=float, required=True, metavar="N", help="page views a day, such as 5000000")
     add("--requests-per-view", type=float, default=1.0, metavar="N", help="requests that a page view sends (1)")
     add("--peak", type=float, default=3.0, metavar="FACTOR", help="the busiest moments against the busy hours (3)")
@@ -22,23 +22,22 @@ def add_parser(commands: Any) -> None:
     add("--rate", type=float, metavar="N", help="requests a second that a machine does, instead of a measurement")
     add("--workers", type=int, default=1, metavar="N", help="with --rate: workers on that machine (1)")
     add("--results", type=Path, metavar="FILE", help="of `make bench`; default: var/bench, else docs/bench")
-    parser.set_defaults(run=_run)
 
 
-def _run(configured: Settings, arguments: Namespace) -> int:
+def _run(settings: Settings, arguments: Namespace) -> int:
     demand = Demand(arguments.page_views, arguments.requests_per_view, arguments.peak)
-    measured = _measured(configured, arguments)
+    measured = _measured(settings, arguments)
     need = plan(demand, measured, arguments.headroom)
     print(_report(demand, measured, need, arguments.headroom))
     return 0
 
 
-def _measured(configured: Settings, arguments: Namespace) -> Measured:
+def _measured(settings: Settings, arguments: Namespace) -> Measured:
     if arguments.rate is not None:
         return Measured(arguments.rate, arguments.workers, "given by hand")
     if arguments.results is not None:
         return read_measured([arguments.results], arguments.kind)
-    places = [configured.home / "bench/results.json", REPOSITORY / "docs/bench/results.json"]
+    places = [settings.home / "bench/results.json", REPOSITORY / "docs/bench/results.json"]
     return read_measured(places, arguments.kind)
 
 

@@ -1,12 +1,14 @@
 """`wsgiapp models ...`: look at the models and change them from the command line."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wsgiapp.backend.model_server import ModelServer
+from wsgiapp.cli.parsing import add_command
 from wsgiapp.errors import NotFound
 from wsgiapp.management.config_check import Finding
 from wsgiapp.management.control_plane import ControlPlane, ModelOverview
@@ -24,10 +26,7 @@ def add_parser(commands: Any) -> None:
     models = commands.add_parser("models", help=about, description=about)
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    def add(name: str, run: Callable[[Settings, Namespace], int], about: str) -> Any:
-        action = actions.add_parser(name, help=about, description=about)
-        action.set_defaults(run=run)
-        return action
+    add = partial(add_command, actions)
 
     add("list", _list, "one line a model: its versions that serve, its labels, its folder")
     status = add("status", _status, "one line a version; the exit status is 1 where a model has none that serves")
@@ -43,9 +42,9 @@ def add_parser(commands: Any) -> None:
     promote.add_argument("--label", required=True, help="the label to move, such as stable")
 
 
-def _list(configured: Settings, arguments: Namespace) -> int:
+def _list(settings: Settings, arguments: Namespace) -> int:
     rows: list[Row] = [("MODEL", "VERSIONS", "LABELS", "BASE PATH")]
-    with _control(configured) as control:
+    with _control(settings) as control:
         for model in control.models():
             serving = [each.version for each in model.versions if each.state == State.AVAILABLE]
             labels = [f"{label}={version}" for label, version in sorted(model.labels.items())]
@@ -54,12 +53,12 @@ def _list(configured: Settings, arguments: Namespace) -> int:
     return 0
 
 
-def _status(configured: Settings, arguments: Namespace) -> int:
+def _status(settings: Settings, arguments: Namespace) -> int:
     rows: list[Row] = [("MODEL", "VERSION", "STATE", "LABELS", "ERROR")]
-    with _control(configured) as control:
+    with _control(settings) as control:
         models = [each for each in control.models() if arguments.model in (None, each.name)]
     if not models:
-        raise NotFound(f"model {arguments.model!r} is not configured" if arguments.model else "no model is configured")
+        raise NotFound(f"model {arguments.model!r} is not settings" if arguments.model else "no model is settings")
     for model in models:
         rows += _status_rows(model)
     _print_table(rows)
@@ -81,41 +80,41 @@ def _status_rows(model: ModelOverview) -> list[Row]:
     ]
 
 
-def _check(configured: Settings, arguments: Namespace) -> int:
-    with _control(configured) as control:
+def _check(settings: Settings, arguments: Namespace) -> int:
+    with _control(settings) as control:
         findings = control.check()
     _print_findings(findings)
     errors = sum(finding.is_error for finding in findings)
-    print(f"{configured.conf / 'models.config'}: {errors} errors, {len(findings) - errors} warnings")
+    print(f"{settings.conf / 'models.config'}: {errors} errors, {len(findings) - errors} warnings")
     return 1 if errors else 0
 
 
-def _reload(configured: Settings, arguments: Namespace) -> int:
-    with _control(configured) as control:
+def _reload(settings: Settings, arguments: Namespace) -> int:
+    with _control(settings) as control:
         findings = control.reload(force=arguments.force)
     _print_findings(findings)
-    print(f"{configured.conf / 'models.config'} is active")
+    print(f"{settings.conf / 'models.config'} is active")
     return 0
 
 
-def _promote(configured: Settings, arguments: Namespace) -> int:
-    with _control(configured) as control:
+def _promote(settings: Settings, arguments: Namespace) -> int:
+    with _control(settings) as control:
         before = control.promote(arguments.model, arguments.version, arguments.label)
     was = "it is new" if before is None else f"it was on {before}"
     print(f"{arguments.model}: label {arguments.label} is on version {arguments.version} now; {was}")
     return 0
 
 
-def _show(configured: Settings, arguments: Namespace) -> int:
+def _show(settings: Settings, arguments: Namespace) -> int:
     print(saved_model.describe(arguments.directory))
     return 0
 
 
 @contextmanager
-def _control(configured: Settings) -> Iterator[ControlPlane]:
-    backend = ModelServer(configured.backend.address, message_bytes=configured.backend.message_bytes)
+def _control(settings: Settings) -> Iterator[ControlPlane]:
+    backend = ModelServer(settings.backend.address, message_bytes=settings.backend.message_bytes)
     try:
-        yield ControlPlane(configured, backend)
+        yield ControlPlane(settings, backend)
     finally:
         backend.close()
 

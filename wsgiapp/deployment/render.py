@@ -1,150 +1,102 @@
 """The configuration files of the other programs, made from `conf/` and the settings."""
 
 import os
-import pwd
-import resource
-import shutil
-import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from wsgiapp.deployment.nginx import configuration_problem, find_nginx
+from wsgiapp.deployment.template_values import template_values
 from wsgiapp.errors import SettingsError
 from wsgiapp.management import models_file
 from wsgiapp.settings.constraints import MAX_SOCKET_PATH_BYTES
 from wsgiapp.settings.schema import Settings
-from wsgiapp.settings.tables.backend import Backend
 from wsgiapp.settings.templates import fill_file, replace_file
 
 # supervisord adds its pid to its socket's path for a moment.
 MAX_CONTROL_SOCKET_PATH_BYTES = MAX_SOCKET_PATH_BYTES - len(".4194304") - 1
-# What an engine may take, besides the server's own time, to stop and remove a container.
-ENGINE_SECONDS = 30
-# How often the socket of all workers stands in the upstream `predictions` of nginx.conf.
-SPARE_ENTRIES = 8
 MODELSERVER_TEMPLATES = {"embedded": "modelserver", "container": "container", "external": None}
 
 
 def render(settings: Settings, *, models: bool = True) -> list[Path]:
-    """Write the files to the run folder, each at once; those that changed.
+    """Write the files to the run folder, each at once; those that changed, a folder where any of its files did.
 
     Without `models` models.config stays as it is: while a model server runs, only what it has taken is written there,
-    because it is what the next one starts with.
+    because it is what the next one starts with. What Nginx does not accept is undone.
 
-    Raises `SettingsError` for a template with an unknown placeholder, or a home folder with too long a path.
+    Raises `SettingsError` for a template with an unknown placeholder, a home folder with a path that Unix sockets or
+    supervisord cannot take, and for a configuration that Nginx does not accept.
     """
-    if len(os.fsencode(settings.control_socket)) > MAX_CONTROL_SOCKET_PATH_BYTES:
-        raise SettingsError(f"WSGIAPP_HOME = {settings.home}: too long a path for Unix sockets; use a shorter one")
+    _check_home(settings)
     nginx = find_nginx(settings)
-    values = _values(settings, nginx)
+    values = template_values(settings, nginx)
+    supervisor_values = _supervisor_values(settings, values, nginx)
     for folder in (settings.run, settings.metrics, settings.logs, settings.cache, Path(values["tmp"])):
         folder.mkdir(parents=True, exist_ok=True)
-    # supervisord expands "%" in all its values.
-    supervisor_values = {name: value.replace("%", "%%") for name, value in values.items()}
-    own_socket = f' --socket="{supervisor_values["run"]}/%(program_name)s_%(process_num)02d.sock"'  # a worker each
-    supervisor_values["own_socket"] = own_socket if nginx else ""
-    programs = {
-        "modelserver_program": MODELSERVER_TEMPLATES[settings.app.backend],
-        "nginx_program": "nginx" if nginx else None,
-    }
-    for placeholder, name in programs.items():
-        program = fill_file(settings.conf / f"supervisord-{name}.conf", supervisor_values) if name else ""
-        supervisor_values[placeholder] = program
+    programs = [name for name in (MODELSERVER_TEMPLATES[settings.app.backend], "nginx" if nginx else None) if name]
     files = {"supervisord.conf": fill_file(settings.conf / "supervisord.conf", supervisor_values)}
     if models:
         files["models.config"] = fill_file(settings.conf / "models.config", models_file.placeholders(settings))
-    if nginx:
-        files["nginx.conf"] = fill_file(settings.conf / "nginx.conf", values)
-    return [path for name, text in files.items() if replace_file(path := settings.run / name, text)]
-
-
-def find_nginx(settings: Settings) -> str | None:
-    """The path of Nginx's program, or `None` where there is none or none is wanted."""
-    if not settings.nginx.binary:
-        return None
-    # Debian keeps it where an ordinary user's PATH does not look.
-    return shutil.which(settings.nginx.binary, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
-
-
-def _values(settings: Settings, nginx: str | None) -> dict[str, str]:
-    http, limits = settings.http, settings.limits
-    deadlines = [settings.backend.deadline_seconds, *(model.deadline_seconds for model in settings.models.values())]
-    predictions, spare_predictions = _predictions(settings)
-    open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    values = {
-        "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
-        "backend_listen": _listen_flags(settings.backend),
-        "body_bytes": limits.body_bytes,
-        "cache": settings.cache,
-        "container_stop_seconds": int(http.drain_seconds) + ENGINE_SECONDS,
-        "conf": settings.conf,
-        "control_socket": settings.control_socket,
-        "drain_seconds": http.drain_seconds,
-        "home": settings.home,
-        "http_host": http.host,
-        "http_port": http.port,
-        "log_backups": settings.log.backups,
-        "log_max_bytes": settings.log.max_bytes,
-        "logs": settings.logs,
-        # a promotion loads, moves the label, and may have to undo both
-        "management_timeout": int(3 * settings.management.seconds) + 10,
-        "metrics": settings.metrics,
-        "models": settings.home / "models",
-        "nginx_connections": min(8192, open_files // 2),
-        "nginx_workers": settings.nginx.workers,
-        "open_files": open_files,
-        "predictions": settings.workers * predictions + SPARE_ENTRIES * spare_predictions,
-        "python": sys.executable,
-        "read_timeout": int(max(deadlines)) + 5,  # the worker answers at the deadline: Nginx comes later
-        "request_line_bytes": limits.request_line_bytes,
-        "run": settings.run,
-        "spare_predictions": spare_predictions,
-        "stop_seconds": int(http.drain_seconds) + 5,
-        "tmp": settings.home / "tmp",
-        # supervisord refuses a mode for a TCP socket
-        "socket_mode": "socket_mode=0666" if nginx else "",
-        "supervisor_user": "user=root" if os.geteuid() == 0 else "",
-        "user": _user_directive(settings.home),
-        "worker_entries": _worker_entries(settings, predictions),
-        "workers": settings.workers,
+    own_programs = {
+        f"{name}.conf": settings.conf / "supervisor" / f"{name}.conf" for name in sorted(filter(None, programs))
     }
-    return {name: str(value) for name, value in values.items()}
+    changed = _write(settings.run, files)
+    changed += _write_folder(
+        settings.run / "supervisor.d", {**own_programs, **_users(settings, "supervisor.d")}, supervisor_values
+    )
+    if nginx:
+        changed += _write_for_nginx(settings, nginx, values)
+    return changed
 
 
-def _predictions(settings: Settings) -> tuple[int, int]:
-    """How many predictions each Nginx worker sends to a worker's own socket at a time, and to an entry of the common
-    one; 0 would mean any number.
-
-    Half of a worker's limit each: what comes by the common socket may all be accepted by one worker, and should not be
-    refused there, at three times the cost.
-    """
-    share = settings.limits.inflight // 2 // settings.nginx.workers
-    return max(1, share), max(1, share // SPARE_ENTRIES)
+def _check_home(settings: Settings) -> None:
+    if len(os.fsencode(settings.control_socket)) > MAX_CONTROL_SOCKET_PATH_BYTES:
+        raise SettingsError(f"WSGIAPP_HOME = {settings.home}: too long a path for Unix sockets; use a shorter one")
+    if set(str(settings.home)) & set("*?["):
+        raise SettingsError(
+            f"WSGIAPP_HOME = {settings.home}: supervisord cannot include files from a path with * ? or ["
+        )
 
 
-def _worker_entries(settings: Settings, predictions: int) -> str:
-    """Nginx's lines for the workers' own sockets."""
-    entries = [
-        f'server "unix:{settings.run}/app_{number:02d}.sock" max_fails=1 fail_timeout=1s max_conns={predictions};'
-        for number in range(settings.workers)
-    ]
-    return "\n        ".join(entries)
+def _users(settings: Settings, folder: str) -> dict[str, Path]:
+    """Files of the user's own, to be included; the folder may be missing."""
+    return {f"user-{path.name}": path for path in sorted((settings.conf / folder).glob("*.conf"))}
 
 
-def _listen_flags(backend: Backend) -> str:
-    """TF Serving's flags for the address; supervisord reads them as a shell would."""
-    if backend.socket_path:
-        return f'--port=0 --grpc_socket_path="{backend.socket_path}"'
-    return f"--host={backend.host} --port={backend.port}"
+def _write_for_nginx(settings: Settings, nginx: str, values: Mapping[str, str]) -> list[Path]:
+    before = {path: path.read_bytes() for path in _files_of_nginx(settings)}
+    changed = _write(settings.run, {"nginx.conf": fill_file(settings.conf / "nginx.conf", values)})
+    changed += _write_folder(settings.run / "nginx.d", _users(settings, "nginx.d"), values)
+    if changed and (problem := configuration_problem(settings, nginx)):
+        for path in _files_of_nginx(settings):
+            path.unlink()
+        for path, content in before.items():
+            path.write_bytes(content)
+        raise SettingsError(f"Nginx does not accept its configuration:\n{problem}")
+    return changed
 
 
-def _user_directive(home: Path) -> str:
-    """Nginx's workers give root's rights up, where the less privileged user can still reach the socket."""
-    if os.geteuid() != 0:
-        return ""
-    reachable = all(folder.stat().st_mode & 0o001 for folder in [home, *home.parents] if folder.exists())
-    for user in ("www-data", "nginx"):
-        try:
-            pwd.getpwnam(user)
-        except KeyError:
-            continue
-        return f"user {user if reachable else 'root'};"
-    return "user root;"
+def _files_of_nginx(settings: Settings) -> Iterator[Path]:
+    yield from settings.run.glob("nginx.conf")
+    yield from list((settings.run / "nginx.d").glob("*.conf"))
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> list[Path]:
+    """Those of the files that changed."""
+    return [path for name, text in files.items() if replace_file(path := folder / name, text)]
+
+
+def _write_folder(folder: Path, templates: Mapping[str, Path], values: Mapping[str, str]) -> list[Path]:
+    """Have a folder hold these files alone; itself, where anything changed."""
+    folder.mkdir(exist_ok=True)
+    texts = {name: fill_file(template, values) for name, template in templates.items()}
+    stale = [path for path in folder.iterdir() if path.name not in texts]
+    for path in stale:
+        path.unlink()
+    return [folder] if _write(folder, texts) or stale else []
+
+
+def _supervisor_values(settings: Settings, values: Mapping[str, str], nginx: str | None) -> dict[str, str]:
+    # supervisord expands "%" in all its values.
+    escaped = {name: value.replace("%", "%%") for name, value in values.items()}
+    own_socket = f' --socket="{escaped["run"]}/%(program_name)s_%(process_num)02d.sock"'  # a worker each
+    return {**escaped, "own_socket": own_socket if nginx else ""}

@@ -6,7 +6,8 @@ import pytest
 
 from bench.systems import RECIPES, Peer, Stack
 from support.processes import REPOSITORY
-from wsgiapp.deployment.render import find_nginx, render
+from wsgiapp.deployment.nginx import find_nginx
+from wsgiapp.deployment.render import render
 from wsgiapp.settings.loading import load_settings
 
 

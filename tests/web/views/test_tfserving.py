@@ -22,7 +22,7 @@ from support.processes import SHARED_DATA, Process, free_port, poll, python_modu
 from support.stack import RunningStack
 from wsgiapp.app import Application, create_app, create_planes
 from wsgiapp.backend.interface import Target
-from wsgiapp.deployment.render import find_nginx
+from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.tfserving.messages import ClassificationResult, Input, ModelVersionStatus, RegressionResult
 

@@ -1,0 +1,101 @@
+"""Nginx: its program, its own errors, and the check of its configuration."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from wsgiapp.errors import StackError, Unavailable
+from wsgiapp.settings.schema import Settings
+from wsgiapp.web.problems import TF_SERVING_PREFIX, failure_response
+
+REQUEST_ID = "$known_request_id"  # Nginx's variable, see conf/nginx.conf
+CHECK_SECONDS = 30.0
+RETRY_STATUSES = (502, 503)
+
+
+def find_nginx(settings: Settings) -> str | None:
+    """The path of Nginx's program, or `None` where there is none or none is wanted."""
+    if not settings.nginx.binary:
+        return None
+    # Debian keeps it where an ordinary user's PATH does not look.
+    return shutil.which(settings.nginx.binary, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+
+
+def command(settings: Settings, nginx: str) -> list[str]:
+    """How Nginx is started with the rendered configuration."""
+    return [nginx, "-p", str(settings.run), "-e", "stderr", "-c", str(settings.run / "nginx.conf")]
+
+
+def configuration_problem(settings: Settings, nginx: str) -> str:
+    """What Nginx does not accept in its rendered configuration, in its words; empty where it accepts all."""
+    tested = subprocess.run(
+        [*command(settings, nginx), "-t"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=CHECK_SECONDS,
+    )
+    return "" if tested.returncode == 0 else tested.stderr.strip()
+
+
+def exec_nginx(settings: Settings) -> None:
+    """Become Nginx's master, after the workers that a killed one left behind have let go of the port."""
+    nginx = find_nginx(settings)
+    if nginx is None:
+        raise StackError(f"{settings.nginx.binary}: no such program")
+    for pid in orphaned_workers(settings):
+        os.kill(pid, signal.SIGQUIT)  # they close the port at once, finish their requests and end
+    os.execv(nginx, command(settings, nginx))
+
+
+def orphaned_workers(settings: Settings) -> Iterator[int]:
+    """Nginx's processes in the group of the master that wrote the pid file: supervisord made it a group's leader."""
+    try:
+        group = int((settings.run / "nginx.pid").read_text())
+    except (OSError, ValueError):
+        return
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, fields = (entry / "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        # proc(5): after the name come the state, the parent's pid and the group's id
+        if name == "nginx" and int(fields.split()[2]) == group:
+            yield int(entry.name)
+
+
+def error_locations(settings: Settings, max_predictions: int) -> str:
+    """The locations of Nginx's own errors, with the application's bodies: problems, or TF Serving's errors."""
+    limits = settings.limits
+    line_limit = f"the request line is longer than the limit of {limits.request_line_bytes} bytes"
+    details = {
+        400: ("the request is not well-formed HTTP, or its headers are too large", None),
+        413: (f"body: larger than the limit of {limits.body_bytes} bytes", "body"),
+        414: (f"{line_limit}; send large values by POST", None),
+        502: ("no worker could answer; try again in a moment", None),
+        503: (f"{max_predictions} predictions are in flight; try again in a moment", None),
+        504: ("the worker did not answer in time", None),
+    }
+    lines = []
+    for prefix, path in (("/_problem", "/"), ("/_error", TF_SERVING_PREFIX)):
+        for status, (detail, field) in details.items():
+            response = failure_response(status, detail, path, REQUEST_ID, field)
+            retry_after = f"    add_header Retry-After {Unavailable.retry_after} always;"
+            lines += [
+                f"location = {prefix}/{status} {{",
+                "    internal;",
+                f"    default_type {dict(response.headers)['Content-Type']};",
+                *([retry_after] if status in RETRY_STATUSES else []),
+                f"    return {status} {_quoted(response.body.decode())};",
+                "}",
+            ]
+    return "\n        ".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """A string of Nginx's configuration. It has no way to write a `$` that begins no variable."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"

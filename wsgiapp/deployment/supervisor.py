@@ -1,0 +1,138 @@
+"""`Supervisor`: the supervisord of one home folder, and the processes that it keeps."""
+
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from wsgiapp.errors import StackError
+from wsgiapp.settings.schema import Settings
+
+POLL_SECONDS = 0.2
+STOPPING_SECONDS = 60.0  # supervisord kills what takes longer than its `stopwaitsecs`
+FAULT_NAMES = {code: name for name, code in vars(Faults).items() if isinstance(code, int)}
+
+
+class Process(NamedTuple):
+    """A process as supervisord sees it; `log` is where its messages go. States: https://supervisord.org/subprocess.html"""
+
+    name: str
+    group: str
+    state: str
+    pid: int
+    spawn_error: str
+    log: Path
+
+    @property
+    def full_name(self) -> str:
+        """As supervisorctl names it."""
+        return self.name if self.group == self.name else f"{self.group}:{self.name}"
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it runs, or supervisord is about to start it (again)."""
+        return self.state in ("STARTING", "RUNNING", "BACKOFF")
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended although it should run."""
+        return self.state in ("BACKOFF", "EXITED", "FATAL")
+
+
+class Supervisor:
+    """Raises `StackError` where supervisord does not do what it is asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._control_socket = settings.control_socket
+        self._configuration = settings.run / "supervisord.conf"
+
+    def run(self) -> None:
+        """Start supervisord in the background."""
+        command = [_program("supervisord"), "-c", str(self._configuration)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise StackError(f"supervisord does not start:\n{done.stderr.strip()}")
+
+    def supervisorctl(self, *arguments: str) -> int:
+        """Run supervisorctl in the foreground; its exit status."""
+        return subprocess.run([_program("supervisorctl"), "-c", str(self._configuration), *arguments]).returncode
+
+    def is_up(self) -> bool:
+        """Whether supervisord answers."""
+        try:
+            return bool(self._rpc.getState()["statename"] == "RUNNING")
+        except (OSError, xmlrpc.client.Error):
+            return False
+
+    def pid(self) -> int:
+        """supervisord's own."""
+        return int(self._rpc.getPID())
+
+    def shutdown(self) -> None:
+        """Stop all processes, and supervisord; returns at once."""
+        self._rpc.shutdown()
+
+    def processes(self) -> list[Process]:
+        """All processes; none where supervisord is away."""
+        try:
+            found = self._rpc.getAllProcessInfo()
+        except (OSError, xmlrpc.client.Error):
+            return []
+        return [_process(info) for info in found]
+
+    def start(self, name: str) -> None:
+        """Start a process that does not run; returns at once."""
+        self._wait_while_stopping(name)
+        self._call("startProcess", name, False, expected=Faults.ALREADY_STARTED)
+
+    def stop(self, name: str) -> None:
+        """Stop a process, whatever its state; returns when it has ended."""
+        self._call("stopProcess", name, True, expected=Faults.NOT_RUNNING)
+        self._wait_while_stopping(name)
+
+    def signal(self, name: str, signal_name: str) -> None:
+        """Send a signal to a process that runs."""
+        self._call("signalProcess", name, signal_name, expected=Faults.NOT_RUNNING)
+
+    def process(self, name: str) -> Process:
+        """One process by its full name."""
+        return _process(self._call("getProcessInfo", name))
+
+    def _wait_while_stopping(self, name: str) -> None:
+        deadline = time.monotonic() + STOPPING_SECONDS
+        while self.process(name).state == "STOPPING":
+            if time.monotonic() > deadline:
+                raise StackError(f"{name}: still stopping after {STOPPING_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+    def _call(self, method: str, *arguments: Any, expected: int | None = None) -> Any:
+        """A call about one process; the `expected` fault means that there is nothing to do."""
+        try:
+            return getattr(self._rpc, method)(*arguments)
+        except xmlrpc.client.Fault as exc:
+            if exc.faultCode == expected:
+                return None
+            fault = FAULT_NAMES.get(exc.faultCode, str(exc.faultCode))
+            raise StackError(f"{arguments[0]}: supervisord cannot do {method}: {fault} ({exc.faultString})") from exc
+        except (OSError, xmlrpc.client.Error) as exc:
+            raise StackError(f"{arguments[0]}: supervisord does not answer ({exc})") from exc
+
+    @property
+    def _rpc(self) -> Any:
+        """supervisord's calls. Made anew each time: a transport is of no use after supervisord went away under it."""
+        transport = SupervisorTransport(None, None, f"unix://{self._control_socket}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+
+
+def _process(info: dict[str, Any]) -> Process:
+    log = Path(info["stderr_logfile"] or info["stdout_logfile"])
+    return Process(info["name"], info["group"], info["statename"], info["pid"], info["spawnerr"], log)
+
+
+def _program(name: str) -> str:
+    """A program of the environment that this runs in."""
+    return str(Path(sys.executable).with_name(name))

@@ -1,0 +1,112 @@
+"""What `@{name}` stands for in the templates of `conf/`."""
+
+import os
+import pwd
+import resource
+import sys
+from pathlib import Path
+
+from wsgiapp.deployment.nginx import error_locations
+from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.tables.backend import Backend
+
+# What an engine may take, besides the server's own time, to stop and remove a container.
+ENGINE_SECONDS = 30
+# How often the socket of all workers stands in the upstream `predictions` of nginx.conf: Nginx tries each entry once,
+# and each cached connection that turns out to be closed uses up an entry, too.
+BACKUP_ENTRIES = 8
+INDENT = "\n        "
+
+
+def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
+    """The values by the placeholders' names; `nginx` is Nginx's program."""
+    http, limits = settings.http, settings.limits
+    deadlines = [settings.backend.deadline_seconds, *(model.deadline_seconds for model in settings.models.values())]
+    predictions, backup_predictions = _predictions(settings)
+    max_predictions = settings.workers * predictions + BACKUP_ENTRIES * backup_predictions
+    open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    values = {
+        "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
+        "backend_listen": _listen_flags(settings.backend),
+        "backup_entries": _backup_entries(settings, backup_predictions),
+        "body_bytes": limits.body_bytes,
+        "cache": settings.cache,
+        "container_stop_seconds": int(http.drain_seconds) + ENGINE_SECONDS,
+        "conf": settings.conf,
+        "control_socket": settings.control_socket,
+        "drain_seconds": http.drain_seconds,
+        "error_locations": error_locations(settings, max_predictions),
+        "home": settings.home,
+        "http_host": http.host,
+        "http_port": http.port,
+        "log_backups": settings.log.backups,
+        "log_max_bytes": settings.log.max_bytes,
+        "logs": settings.logs,
+        # a promotion loads, moves the label, and may have to undo both
+        "management_timeout": int(3 * settings.management.seconds) + 10,
+        "metrics": settings.metrics,
+        "models": settings.home / "models",
+        "nginx_connections": min(8192, open_files // 2),
+        "nginx_workers": settings.nginx.workers,
+        "open_files": open_files,
+        "python": sys.executable,
+        "read_timeout": int(max(deadlines)) + 5,  # the worker answers at the deadline: Nginx comes later
+        "request_line_bytes": limits.request_line_bytes,
+        "run": settings.run,
+        "stop_seconds": int(http.drain_seconds) + 5,
+        "tmp": settings.home / "tmp",
+        # supervisord rejects a mode for a TCP socket
+        "socket_mode": "socket_mode=0666" if nginx else "",
+        "supervisor_user": "user=root" if os.geteuid() == 0 else "",
+        "user": _user_directive(settings.home),
+        "worker_entries": _worker_entries(settings, predictions),
+        "workers": settings.workers,
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
+def _predictions(settings: Settings) -> tuple[int, int]:
+    """How many predictions each Nginx worker sends to a worker's own socket at a time, and to an entry of the common
+    one; 0 would mean any number.
+
+    Half of a worker's limit each: what comes by the common socket may all be accepted by one worker, and should not be
+    rejected there, at three times the cost.
+    """
+    share = settings.limits.inflight // 2 // settings.nginx.workers
+    return max(1, share), max(1, share // BACKUP_ENTRIES)
+
+
+def _worker_entries(settings: Settings, predictions: int) -> str:
+    """Nginx's lines for the workers' own sockets."""
+    entries = [
+        f'server "unix:{settings.run}/app_{number:02d}.sock" max_fails=1 fail_timeout=1s max_conns={predictions};'
+        for number in range(settings.workers)
+    ]
+    return INDENT.join(entries)
+
+
+def _backup_entries(settings: Settings, predictions: int) -> str:
+    """Nginx's lines for the socket of all workers."""
+    entry = f'server "unix:{settings.run}/app.sock" backup max_fails=0 max_conns={predictions};'
+    return INDENT.join([entry] * BACKUP_ENTRIES)
+
+
+def _listen_flags(backend: Backend) -> str:
+    """TF Serving's flags for the address; supervisord reads them as a shell would."""
+    if backend.socket_path:
+        return f'--port=0 --grpc_socket_path="{backend.socket_path}"'
+    return f"--host={backend.host} --port={backend.port}"
+
+
+def _user_directive(home: Path) -> str:
+    """Nginx's workers drop root's rights, where the less privileged user can still reach the socket."""
+    if os.geteuid() != 0:
+        return ""
+    reachable = all(folder.stat().st_mode & 0o001 for folder in [home, *home.parents] if folder.exists())
+    for user in ("www-data", "nginx"):
+        try:
+            pwd.getpwnam(user)
+        except KeyError:
+            continue
+        return f"user {user if reachable else 'root'};"
+    return "user root;"
