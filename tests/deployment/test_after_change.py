@@ -1,0 +1,77 @@
+"""What applies a changed setting, as it is declared, by what the change does to the rendered files."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.processes import REPOSITORY
+from wsgiapp.deployment.nginx import find_nginx
+from wsgiapp.deployment.render import render
+from wsgiapp.settings import reference
+from wsgiapp.settings.loading import load_settings
+
+# A legal value other than the default of each setting.
+OTHER = {
+    "app.backend": "container",
+    "app.default_model": "cv_sod",
+    "app.workers": "5",
+    "http.host": "0.0.0.0",
+    "http.port": "18999",
+    "http.connections": "77",
+    "http.idle_seconds": "80",
+    "http.metrics_path": "/m",
+    "http.drain_seconds": "33",
+    "nginx.binary": "",
+    "nginx.workers": "3",
+    "limits.body_bytes": "2000000",
+    "limits.request_line_bytes": "20000",
+    "limits.text_chars": "77",
+    "limits.text_rows": "7",
+    "limits.image_pixels": "7777",
+    "limits.inflight": "99",
+    "backend.address": "127.0.0.1:18501",
+    "backend.message_bytes": "3000000",
+    "backend.deadline_seconds": "44",
+    "backend.metrics_path": "/b",
+    "container.engine": "podman",
+    "container.image": "x:1",
+    "container.pull": "always",
+    "container.name": "x",
+    "container.gpu": "0",
+    "container.memory_bytes": "999999999",
+    "container.cpus": "2",
+    "container.user": "7:7",
+    "container.network": "host",
+    "container.arguments": "--x",
+    "container.flags": "--y",
+    "management.token": "t",
+    "management.seconds": "77",
+    "log.level": "debug",
+    "log.access": "false",
+    "log.max_bytes": "99999",
+    "log.backups": "2",
+}
+SUPERVISORD = {"supervisord.conf", "supervisor.d"}
+# Without Nginx supervisord binds the port itself; the launcher of the container reads its settings when it starts.
+WITHOUT_NGINX = ("http.host", "http.port")
+ROWS = [row for row in reference.rows() if not row.key.startswith("models.")]
+
+
+def changed_files(tmp_path: Path, variable: str, value: str) -> set[str]:
+    conf = tmp_path / "conf"
+    shutil.copytree(REPOSITORY / "conf", conf)
+    environ = {"WSGIAPP_CONF": str(conf), "WSGIAPP_HOME": str(tmp_path / "home")}
+    render(load_settings(environ))
+    return {path.name for path in render(load_settings({**environ, variable: value}))}
+
+
+@pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_a_rolling_restart_is_enough(row: reference.Row, tmp_path: Path) -> None:
+    """It leaves supervisord and the model server alone; Nginx gets its new file by it."""
+    changed = changed_files(tmp_path, f"WSGIAPP_{row.key}".replace(".", "_").upper(), OTHER[row.key])
+    if row.after_change == "make restart":
+        assert not changed & SUPERVISORD, row.key
+    else:
+        assert changed & SUPERVISORD or row.key.startswith(("container.", *WITHOUT_NGINX)), row.key
