@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from support.documents import blocks, pages, translation
+from support.documents import PRINTED, blocks, pages, steps, translation
 from support.processes import REPOSITORY
+from wsgiapp.settings.loading import load_settings
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 CJK = "\u4e00-\u9fff\u3000-\u303f\uff00-\uffef"
@@ -65,6 +66,28 @@ def test_both_languages_show_the_same_blocks(page: Path) -> None:
         for each in (page, translation(page))
     )
     assert other == english
+
+
+def test_each_page_is_in_both_languages() -> None:
+    assert {page.name for page in (REPOSITORY / "docs").glob("*.md")} == {
+        page.name for page in (REPOSITORY / "docs/zh").glob("*.md")
+    }
+
+
+@pytest.mark.parametrize("page", pages(REPOSITORY, "en"), ids=name)
+def test_what_is_printed_stands_below_its_command(page: Path) -> None:
+    """Otherwise nothing would compare it."""
+    text = page.read_text(encoding="utf-8")
+    compared = [printed for command, printed in steps(text) if printed and not command.not_run]
+    assert compared == [block for block in blocks(text) if block.language in PRINTED and not block.file]
+
+
+@pytest.mark.parametrize("page", pages(REPOSITORY, "en"), ids=name)
+def test_examples_of_settings_are_valid(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page.read_text(encoding="utf-8")):
+        if block.language == "toml" and block.file in ("", "conf/wsgiapp.toml"):
+            (tmp_path / "wsgiapp.toml").write_text(block.text, encoding="utf-8")
+            load_settings({"WSGIAPP_CONF": str(tmp_path), "WSGIAPP_HOME": str(tmp_path)})
 
 
 def paragraphs(page: Path) -> Iterator[tuple[str, str]]:
