@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jieba
 import pytest
+
 from support.lexicon import lexicon_folder
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support.images import image_file, photograph
 
+from support.images import image_file, photograph
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
 from wsgiapp.pipelines.pipeline import ImageLimits, Media, Payload, Resources
 from wsgiapp.pipelines.saliency import Saliency

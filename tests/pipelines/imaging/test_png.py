@@ -6,8 +6,8 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from support.images import photograph
 
+from support.images import photograph
 from wsgiapp.pipelines.imaging.images import resize_map
 from wsgiapp.pipelines.imaging.png import encode_png
 
