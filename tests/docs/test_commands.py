@@ -37,6 +37,10 @@ PROGRAMS = {
 }
 
 
+class CommandFailed(AssertionError):
+    """A command ended with another status than 0."""
+
+
 class Site:
     """A folder that looks like the repository's to the commands, with a stack of its own."""
 
@@ -84,7 +88,8 @@ class Site:
             text=True,
             timeout=180,
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}{self.stack.logs()}"
+        if done.returncode != 0:
+            raise CommandFailed(f"{command}\n{done.stdout}{done.stderr}{self.stack.logs()}")
         return done.stdout
 
     def as_installed(self, output: str) -> str:
@@ -112,12 +117,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def checked(site: Site, block: Block, printed: Block | None) -> tuple[str, str]:
     """What a command prints, and how that differs from what is shown, once it has settled."""
+    only_looks = block.text.startswith("grep")
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        output = site.run(block.text)
-        differs = difference(printed.text, output, printed.language) if printed else ""
+        try:
+            output = site.run(block.text)
+            differs = difference(printed.text, output, printed.language) if printed else ""
+        except CommandFailed as failure:
+            if not only_looks or time.monotonic() > deadline:
+                raise
+            output, differs = "", str(failure)
         # What only looks may have looked too early.
-        if not differs or not block.text.startswith("grep") or time.monotonic() > deadline:
+        if not differs or not only_looks or time.monotonic() > deadline:
             return output, differs
         time.sleep(0.5)
 
