@@ -82,6 +82,12 @@ def test_what_is_printed_stands_below_its_command(page: Path) -> None:
     assert compared == [block for block in blocks(text) if block.language in PRINTED and not block.file]
 
 
+@pytest.mark.parametrize("page", [*ALL, *OTHERS], ids=name)
+def test_no_path_is_a_machine_s(page: Path) -> None:
+    """What was printed on one machine is shown with the paths of an installation."""
+    assert not re.findall(r"(?<![\w.$}])/(?:home|root|tmp|work|mnt)/\S*", page.read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("page", pages(REPOSITORY, "en"), ids=name)
 def test_examples_of_settings_are_valid(page: Path, tmp_path: Path) -> None:
     for block in blocks(page.read_text(encoding="utf-8")):
