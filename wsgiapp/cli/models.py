@@ -11,7 +11,7 @@ from wsgiapp.errors import NotFound
 from wsgiapp.management.config_check import Finding
 from wsgiapp.management.control_plane import ControlPlane, ModelOverview
 from wsgiapp.settings.schema import Settings
-from wsgiapp.tfserving import saved_model
+from wsgiapp.tfserving import saved_model_show
 from wsgiapp.tfserving.messages import ModelVersionStatus
 
 State = ModelVersionStatus.State
@@ -107,7 +107,7 @@ def _promote(configured: Settings, arguments: Namespace) -> int:
 
 
 def _show(configured: Settings, arguments: Namespace) -> int:
-    print(saved_model.describe(arguments.directory))
+    print(saved_model_show.describe(arguments.directory))
     return 0
 
 

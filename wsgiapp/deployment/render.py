@@ -9,11 +9,11 @@ from pathlib import Path
 
 from wsgiapp.errors import SettingsError
 from wsgiapp.management import models_file
-from wsgiapp.settings.schema import LONGEST_SOCKET_PATH, Backend, Settings
+from wsgiapp.settings.schema import MAX_SOCKET_PATH_BYTES, Backend, Settings
 from wsgiapp.settings.templates import fill_file, replace_file
 
 # supervisord adds its pid to its socket's path for a moment.
-LONGEST_CONTROL_SOCKET_PATH = LONGEST_SOCKET_PATH - len(".4194304") - 1
+LONGEST_CONTROL_SOCKET_PATH = MAX_SOCKET_PATH_BYTES - len(".4194304") - 1
 # What an engine may take, besides the server's own time, to stop and remove a container.
 ENGINE_SECONDS = 30
 # How often the socket of all workers stands in the upstream `predictions` of nginx.conf.

@@ -24,7 +24,7 @@ from wsgiapp.settings.schema import (
     CONTAINER_PATTERNS,
     ENVIRONMENT_PREFIX,
     LEAST_CONTAINER_MEMORY,
-    LONGEST_SOCKET_PATH,
+    MAX_SOCKET_PATH_BYTES,
     MODEL_NAME,
     PULL_POLICIES,
     REPOSITORY,
@@ -125,8 +125,10 @@ def _require_address(backend: Backend) -> None:
         raise SettingsError(f"{where}: a port is from 1 to 65535")
     if path is not None and not path.is_absolute():
         raise SettingsError(f"{where}: a Unix socket needs an absolute path, like unix:/run/serving.sock")
-    if path is not None and len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
-        raise SettingsError(f"{where}: longer than the {LONGEST_SOCKET_PATH} bytes that a Unix socket's path can have")
+    if path is not None and len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        raise SettingsError(
+            f"{where}: longer than the {MAX_SOCKET_PATH_BYTES} bytes that a Unix socket's path can have"
+        )
 
 
 def _require_container(container: Container) -> None:

@@ -14,7 +14,7 @@ RESERVED_MODEL_NAMES = frozenset({"v1", "V1"})
 BACKENDS = ("embedded", "container", "external")
 PULL_POLICIES = ("missing", "always", "never")
 # A Unix socket's path has 108 bytes at most, the last of them a null.
-LONGEST_SOCKET_PATH = 107
+MAX_SOCKET_PATH_BYTES = 107
 # An engine refuses less than 6 MB; what is smaller than this is a slip in the unit, and could load no TensorFlow.
 LEAST_CONTAINER_MEMORY = 64 * 2**20
 CONTAINER_PATTERNS = (
