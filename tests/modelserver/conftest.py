@@ -12,7 +12,7 @@ import pytest
 from support.processes import SHARED_DATA, SUPPORT, Process, free_port, python_module
 from support.serving_client import ServingClient, connected
 from support.tensorflow_child import run_child
-from support.version_folders import Shelf
+from support.version_folders import VersionFolders
 from wsgiapp.tfserving.messages import SavedModel
 
 SERVING_MODELS = SUPPORT / "serving_models.py"
@@ -102,17 +102,17 @@ def flagged(serving_models: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def make_shelf(tmp_path: Path) -> Iterator[Callable[..., Shelf]]:
-    made: list[Shelf] = []
+def make_folders(tmp_path: Path) -> Iterator[Callable[..., VersionFolders]]:
+    made: list[VersionFolders] = []
 
-    def make(**options: object) -> Shelf:
-        made.append(Shelf(tmp_path, **options))  # type: ignore[arg-type]
+    def make(**options: object) -> VersionFolders:
+        made.append(VersionFolders(tmp_path, **options))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
-    for shelf in made:
-        shelf.open_gates()
-        assert shelf.manager.stop(20)
+    for folders in made:
+        folders.open_gates()
+        assert folders.reconciler.stop(20)
 
 
 @pytest.fixture(scope="session")

@@ -300,21 +300,21 @@ def test_tls_with_client_certificates_and_a_kill(tiny_versions: dict[int, Path],
         with grpc.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
             assert health_of(channel, "tiny") == health_pb2.HealthCheckResponse.SERVING
         without = grpc.ssl_channel_credentials(authority.certificate.encode())
-        for refused in (grpc.secure_channel(f"127.0.0.1:{port}", without), grpc.insecure_channel(f"127.0.0.1:{port}")):
-            with refused, pytest.raises(grpc.RpcError) as caught:
-                health_of(refused)
+        for rejected in (grpc.secure_channel(f"127.0.0.1:{port}", without), grpc.insecure_channel(f"127.0.0.1:{port}")):
+            with rejected, pytest.raises(grpc.RpcError) as caught:
+                health_of(rejected)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert fetch(f"http://127.0.0.1:{rest_port}/healthz").status == 200, "the gateway needs no certificate"
         server.send(signal.SIGKILL)
         server.wait(30)
 
-        def refuses() -> bool:
+        def rejects() -> bool:
             try:
                 return fetch(f"http://127.0.0.1:{rest_port}/healthz").status != 200
             except OSError:
                 return True
 
-        poll(refuses, 30, "the end of the REST worker")
+        poll(rejects, 30, "the end of the REST worker")
 
 
 def test_a_model_that_hangs_keeps_no_port_closed(tiny_versions: dict[int, Path], tmp_path: Path) -> None:

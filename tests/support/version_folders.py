@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from wsgiapp.modelserver.lifecycle.manager import Lifecycle, Manager
-from wsgiapp.modelserver.lifecycle.reloads import Reloads
-from wsgiapp.modelserver.lifecycle.threads import Patience
+from wsgiapp.modelserver.lifecycle.config_reloads import ConfigReloads
+from wsgiapp.modelserver.lifecycle.leases import Leases
+from wsgiapp.modelserver.lifecycle.loader import Loader
+from wsgiapp.modelserver.lifecycle.model_table import ModelTable
+from wsgiapp.modelserver.lifecycle.reconciler import Reconciler
+from wsgiapp.modelserver.lifecycle.threads import WaitDeadline
 from wsgiapp.modelserver.lifecycle.versions import Retries
 from wsgiapp.tfserving.messages import ModelServerConfig, ModelSpec, SignatureDef
+from wsgiapp.tfserving.tensors import Arrays
 
 ALL = "model_version_policy { all {} }"
 LONG = 20.0
@@ -25,7 +29,7 @@ class Number:
         self.number = int((path / "saved_model.pb").read_text())
         self.closed = False
 
-    def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
+    def run(self, feeds: Arrays, fetches: Sequence[str]) -> list[np.ndarray]:
         assert not self.closed
         return [np.array(self.number)]
 
@@ -34,18 +38,20 @@ class Number:
         self.closed = True
 
 
-class Shelf:
-    """Base paths below a folder, the manager that watches them, and a gate for each model that loading waits at."""
+class VersionFolders:
+    """Base paths below a folder, the lifecycle of their versions, and a gate for each model that loading waits at."""
 
     def __init__(
-        self, folder: Path, *, labels_ahead: bool = False, poll_seconds: float = 0.0, **retries: float
+        self, folder: Path, *, allow_unavailable: bool = False, poll_seconds: float = 0.0, **retries: float
     ) -> None:
         self.folder = folder
         self.closed_gates: dict[str, threading.Event] = {}
         self.loads: list[Path] = []
-        made = Retries(**{"longest_pause": 0.1, **retries})  # type: ignore[arg-type]
-        self.manager = Manager(self.load, Lifecycle(poll_seconds=poll_seconds, retries=made))
-        self.reloads = Reloads(self.manager, labels_ahead=labels_ahead)
+        table = ModelTable()
+        self.loader = Loader(table, self.load, Retries(**{"max_pause": 0.1, **retries}))  # type: ignore[arg-type]
+        self.leases = Leases(table, self.loader)
+        self.reconciler = Reconciler(table, self.loader, poll_seconds)
+        self.reloads = ConfigReloads(self.leases, self.reconciler, allow_unavailable=allow_unavailable)
 
     def load(self, path: Path) -> Number:
         self.loads.append(path)
@@ -68,38 +74,38 @@ class Shelf:
         return version_folder
 
     def config(self, **models: str) -> ModelServerConfig:
-        """Of models by name, each with what else belongs into its entry."""
+        """Of models by name, each with the rest of its entry."""
         return config_of(self.folder, **models)
 
     def start(self, **models: str) -> None:
         self.reloads.start(self.config(**models))
-        assert self.manager.wait_for_attempts(patience())
+        assert self.reconciler.wait_for_attempts(wait())
 
     def reload(self, seconds: float = LONG, **models: str) -> None:
-        self.reloads.reload(self.config(**models), patience(seconds))
+        self.reloads.reload(self.config(**models), wait(seconds))
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Twice, so that new versions are found settled; and wait for what follows, where no gate is closed."""
-        self.manager.look()
-        self.manager.look()
+        self.reconciler.poll()
+        self.reconciler.poll()
         if not self.closed_gates:
-            assert self.manager.wait_for_attempts(patience())
+            assert self.reconciler.wait_for_attempts(wait())
 
     def answer(self, model: str = "m", **choice: object) -> float:
-        with self.manager.lease(spec(model, **choice)) as (version, servable):  # type: ignore[arg-type]
+        with self.leases.lease(spec(model, **choice)) as (version, servable):  # type: ignore[arg-type]
             number = float(servable.run({}, [])[0])
             assert number // 100 == 0 or number // 100 == version
             return number
 
     def states(self, model: str = "m") -> dict[int, int]:
-        return {each.version: each.state for each in self.manager.status(spec(model))}
+        return {each.version: each.state for each in self.leases.status(spec(model))}
 
     def error(self, version: int, model: str = "m") -> str:
-        return self.manager.status(spec(model, version))[0].status.error_message
+        return self.leases.status(spec(model, version))[0].status.error_message
 
 
-def patience(seconds: float = LONG) -> Patience:
-    return Patience.of(seconds)
+def wait(seconds: float = LONG) -> WaitDeadline:
+    return WaitDeadline.after(seconds)
 
 
 def config_of(folder: Path, **models: str) -> ModelServerConfig:

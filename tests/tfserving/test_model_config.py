@@ -1,4 +1,4 @@
-"""models.config is read as TF Serving reads it, and refused with reasons."""
+"""models.config is read as TF Serving reads it, and rejected with reasons."""
 
 from pathlib import Path
 

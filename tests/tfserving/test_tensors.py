@@ -5,7 +5,14 @@ import pytest
 
 from wsgiapp.errors import InternalError
 from wsgiapp.tfserving.messages import TensorProto, types_pb2
-from wsgiapp.tfserving.tensors import NUMPY_TYPES, TENSORFLOW_TYPES, VALUE_FIELDS, decode_tensor, encode_tensor
+from wsgiapp.tfserving.tensors import (
+    NUMPY_TYPES,
+    TENSORFLOW_TYPES,
+    VALUE_FIELDS,
+    decode_tensor,
+    dtype_name,
+    encode_tensor,
+)
 
 ARRAYS = [
     np.array([1.5, -2.25, np.nan, np.inf], np.float32),
@@ -59,12 +66,12 @@ def test_no_value_at_all_stands_for_zeros() -> None:
         assert decode_tensor(tensor).tolist() == [value, value]
 
 
-def test_the_tables_agree() -> None:
+def test_the_tables_have_the_same_types() -> None:
     assert set(NUMPY_TYPES) == set(VALUE_FIELDS)
     assert len(TENSORFLOW_TYPES) == len(NUMPY_TYPES)
 
 
-def test_what_cannot_be_read_is_refused() -> None:
+def test_what_cannot_be_read_is_rejected() -> None:
     short = TensorProto(dtype=types_pb2.DT_FLOAT, tensor_content=b"\0" * 8)
     short.tensor_shape.dim.add(size=3)
     with pytest.raises(InternalError, match=r"shape \[3\] came with 2 values"):
@@ -111,3 +118,8 @@ def test_values_too_large_for_their_type_are_cut_off_as_in_tensorflow() -> None:
     assert decode_tensor(shaped([1], dtype=types_pb2.DT_UINT8, int_val=[-1])).tolist() == [255]
     half = shaped([1], dtype=types_pb2.DT_HALF, half_val=[0x13C00])
     assert decode_tensor(half).tolist() == [1.0]
+
+
+def test_names_of_types_are_tensorflow_s() -> None:
+    names = [dtype_name(dtype) for dtype in (types_pb2.DT_FLOAT, types_pb2.DT_STRING, types_pb2.DT_INT64)]
+    assert names == ["float", "string", "int64"]

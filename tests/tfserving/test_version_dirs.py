@@ -66,7 +66,7 @@ def test_a_file_that_was_replaced_by_one_of_the_same_size_and_time_is_noticed(tm
     assert fingerprint(tmp_path) != before
 
 
-@pytest.mark.parametrize("name", ["saved_model.pb", "saved_model.pbtxt", "model.tflite"])
+@pytest.mark.parametrize("name", ["saved_model.pb", "saved_model.pbtxt", "saved_model.cpb", "model.tflite"])
 def test_what_makes_a_directory_a_model(tmp_path: Path, name: str) -> None:
     (tmp_path / "variables").mkdir()
     assert not has_model(tmp_path)

@@ -15,6 +15,7 @@ from wsgiapp.tfserving.messages import (
     RegressionResult,
     SignatureDefMap,
 )
+from wsgiapp.tfserving.saved_model import DEFAULT_SIGNATURE
 from wsgiapp.tfserving.tensors import Arrays
 
 # Inputs by name. A list of arrays is one input, in which they follow one another along their first axis.
@@ -26,7 +27,7 @@ class Target:
     """What to call: a model, and its version or label (the newest version where neither is set)."""
 
     model: str
-    signature: str = "serving_default"
+    signature: str = DEFAULT_SIGNATURE
     version: int | None = None
     label: str = ""
 

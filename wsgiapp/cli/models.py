@@ -13,7 +13,7 @@ from wsgiapp.errors import NotFound
 from wsgiapp.management.config_check import Finding
 from wsgiapp.management.control_plane import ControlPlane, ModelOverview
 from wsgiapp.settings.schema import Settings
-from wsgiapp.tfserving import saved_model
+from wsgiapp.tfserving import saved_model_show
 from wsgiapp.tfserving.messages import ModelVersionStatus
 
 State = ModelVersionStatus.State
@@ -58,7 +58,7 @@ def _status(settings: Settings, arguments: Namespace) -> int:
     with _control(settings) as control:
         models = [each for each in control.models() if arguments.model in (None, each.name)]
     if not models:
-        raise NotFound(f"model {arguments.model!r} is not settings" if arguments.model else "no model is settings")
+        raise NotFound(f"model {arguments.model!r} is not configured" if arguments.model else "no model is configured")
     for model in models:
         rows += _status_rows(model)
     _print_table(rows)
@@ -106,7 +106,7 @@ def _promote(settings: Settings, arguments: Namespace) -> int:
 
 
 def _show(settings: Settings, arguments: Namespace) -> int:
-    print(saved_model.describe(arguments.directory))
+    print(saved_model_show.describe(arguments.directory))
     return 0
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 from wsgiapp.backend.interface import Backend, Target
 from wsgiapp.errors import InvalidArgument, NotFound, Unavailable
+from wsgiapp.tfserving import texts
+from wsgiapp.tfserving.saved_model import DEFAULT_SIGNATURE
 from wsgiapp.tfserving.tensors import Arrays
 
 InputTypes = Mapping[str, int]  # a signature's `DT_*` types by the input's name
 Encode = Callable[[InputTypes], Arrays]
 
-DEFAULT_SIGNATURE = "serving_default"
 # Versions that change under a request again and again, each with other inputs: two model servers behind one address.
 ATTEMPTS = 4
 # Targets are few; this bounds what a worker keeps over months of new versions.
@@ -26,9 +27,9 @@ class _Known:
         name = signature or DEFAULT_SIGNATURE
         inputs = self.signatures.get(name)
         if inputs is None:
-            raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
+            raise InvalidArgument(texts.SIGNATURE_NAME_NOT_FOUND.format(name=name))
         if not inputs:
-            raise InvalidArgument(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
+            raise InvalidArgument(texts.NO_INPUT_MAP.format(name=signature or "DEFAULT"))
         return inputs
 
 

@@ -100,9 +100,9 @@ def _version(directory: Path) -> Iterator[tuple[bool, str]]:
         yield False, f"a file changed {max(age, 0.0):.0f} s ago; still being copied?"
     names = {name for name, *_ in files}
     if not version_dirs.has_model(directory):
-        yield True, f"it has no {saved_model.BINARY}; copied half?"
+        yield True, f"it has no {version_dirs.BINARY_FILE}; copied half?"
         return
-    if names.isdisjoint({saved_model.BINARY, saved_model.TEXT}):
+    if names.isdisjoint({version_dirs.BINARY_FILE, version_dirs.TEXT_FILE}):
         return
     try:
         saved_model.signatures(directory)

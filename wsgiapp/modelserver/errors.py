@@ -1,4 +1,4 @@
-"""What a call to the model server, or the load of a version, can end with."""
+"""The error with which a call to the model server, or the load of a version, ends."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 class ServingError(WsgiappError):
     """Ends a call with a gRPC status, or a load with an error status.
 
-    The texts are TF Serving's, because clients match on them; more may follow them.
+    The texts are TF Serving's, because clients match on them (`tfserving.texts`); advice may follow them.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -23,7 +23,7 @@ class ServingError(WsgiappError):
 
 
 def invalid_argument(message: str) -> ServingError:
-    """The error of a request that no retry can help."""
+    """The error of a request that would fail again if it were repeated."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 

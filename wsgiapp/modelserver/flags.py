@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from wsgiapp import __version__
+from wsgiapp.tfserving import texts
 
 log = logging.getLogger(__name__)
 
@@ -158,13 +159,13 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--model_config_file_poll_wait_seconds",
         type=float,
         default=0.0,
-        help="seconds between two looks whether that file has changed; 0: it is read once (default: %(default)s)",
+        help="seconds between two polls of that file for changes; 0: it is read once (default: %(default)s)",
     )
     add(
         "--file_system_poll_wait_seconds",
         type=float,
         default=1.0,
-        help="seconds between two looks for new versions; 0 looks once (default: %(default)s)",
+        help="seconds between two polls for new versions; 0 polls once (default: %(default)s)",
     )
     add(
         "--allow_version_labels_for_unavailable_models",
@@ -188,7 +189,7 @@ def _add_loading(parser: argparse.ArgumentParser) -> None:
         "--load_retry_interval_micros",
         type=int,
         default=60_000_000,
-        help="longest pause before it is tried again; the first ones are shorter (default: %(default)s)",
+        help="maximum pause before it is tried again; the first ones are shorter (default: %(default)s)",
     )
     add("--num_load_threads", type=_whole, default=0, help="versions loaded at the same time; 0: four (default: 0)")
     add("--num_unload_threads", type=_whole, default=0, help="versions closed at the same time; 0: four (default: 0)")
@@ -215,7 +216,7 @@ def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
         "answer numbers in tensor_content, which is faster, instead of float_val and the like",
     )
     switch(
-        "--enable_signature_method_name_check", "refuse Classify and Regress on signatures exported for another call"
+        "--enable_signature_method_name_check", "reject Classify and Regress on signatures exported for another call"
     )
     switch("--enable_model_warmup", "answer a version's recorded requests before it is AVAILABLE", default=True)
     add("--num_request_iterations_for_warmup", type=int, default=1, help="times that each of them is answered")
@@ -233,24 +234,18 @@ class _Version(argparse.Action):
     """Prints the versions in TF Serving's form, which scripts look for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        print(f"TensorFlow ModelServer: {__version__} (wsgiapp)\nTensorFlow Library: {metadata.version('tensorflow')}")
+        version = f"{__version__} (wsgiapp)"
+        print(texts.SERVER_VERSION.format(version=version, tensorflow=metadata.version("tensorflow")))
         parser.exit()
 
 
 def _contradiction(flags: Flags) -> str:
-    """What two flags together do not allow, in TF Serving's words; empty where nothing is."""
+    """What is wrong with a pair of flags, in TF Serving's texts; empty where nothing is."""
     if flags.batching_parameters_file and not flags.enable_batching:
-        return (
-            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true. "
-            "Add --enable_batching, or leave --batching_parameters_file out."
-        )
+        return f"{texts.BATCHING_NOT_ENABLED} Add --enable_batching, or leave --batching_parameters_file out."
     ops = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
     if flags.tensorflow_session_parallelism > 0 and all(threads > 0 for threads in ops):
-        return (
-            "Either configure server_options.tensorflow_session_parallelism or "
-            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
-            "separately. You cannot configure all."
-        )
+        return texts.PARALLELISM_CONFLICT
     return ""
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 
 from wsgiapp.errors import SettingsError
 from wsgiapp.modelserver.lifecycle.threads import remaining
+from wsgiapp.settings.constraints import MAX_SOCKET_PATH_BYTES
+from wsgiapp.tfserving import texts
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 30.0
 STEADY_SECONDS = 10.0  # a worker that lived as long did not fail at its start
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 BACKLOG = 1024
-LONGEST_SOCKET_PATH = 107  # bytes, of Linux
 # TF Serving has no limits; the worker needs some, and JSON is larger than what it stands for.
 BODY_BYTES = 256 * 2**20
 PROCESS = "rest"
@@ -38,7 +39,7 @@ class RestWorker:
     def __init__(
         self, host: str, port: int, *, drain_seconds: float, call_seconds: float = 30.0, metrics_path: str = ""
     ) -> None:
-        """Take the port. Raises `SettingsError` where that cannot be."""
+        """Bind the port. Raises `SettingsError` where that fails."""
         self.address = f"{host}:{port}"
         self._listener = _bound(host, port)
         self._drain_seconds = drain_seconds
@@ -87,7 +88,7 @@ class RestWorker:
             with self._starting:
                 if self._stopping.is_set():
                     return
-                self._child = self._spawned()
+                self._child = self._spawn()
             started = time.monotonic()
             status = self._run(self._child)
             if self._stopping.is_set():
@@ -95,18 +96,18 @@ class RestWorker:
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - started > STEADY_SECONDS else pause
             log.error("the REST worker ended with %d; it is started again in %.1f s", status, pause)
             self._stopping.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _run(self, child: "subprocess.Popen[bytes]") -> int:
-        """Say when the worker serves; the status it ends with."""
+        """Log when the worker serves; the status it ends with."""
         ready = self._folder / "run" / f"{PROCESS}.ready"
         while child.poll() is None and not _holds(ready, child.pid):
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         if child.poll() is None:
-            log.info("Exporting HTTP/REST API at:%s ...", self.address)
+            log.info("%s", texts.EXPORTING_REST.format(address=self.address))
         return child.wait()
 
-    def _spawned(self) -> "subprocess.Popen[bytes]":
+    def _spawn(self) -> "subprocess.Popen[bytes]":
         its_end = self._pipe[0]
         command = [sys.executable, "-m", "wsgiapp.worker", f"--parent-pipe={its_end}"]
         return subprocess.Popen(command, stdin=self._listener.fileno(), pass_fds=[its_end], env=self._environment())
@@ -142,7 +143,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def _private_folder() -> Path:
     """A new folder that only this user can enter, with a path short enough for a UNIX socket."""
     folder = Path(tempfile.mkdtemp(prefix="wsgiapp-rest-"))
-    if len(os.fsencode(folder / "grpc.sock")) <= LONGEST_SOCKET_PATH:
+    if len(os.fsencode(folder / "grpc.sock")) <= MAX_SOCKET_PATH_BYTES:
         return folder
     folder.rmdir()
     return Path(tempfile.mkdtemp(prefix="wsgiapp-rest-", dir="/tmp"))

@@ -12,10 +12,13 @@ import grpc
 from wsgiapp.modelserver import text_configs
 from wsgiapp.modelserver.flags import Flags
 from wsgiapp.modelserver.lifecycle.config_file import ConfigFile
+from wsgiapp.modelserver.lifecycle.config_reloads import MAX_PENDING_RELOADS, ConfigReloads
+from wsgiapp.modelserver.lifecycle.leases import Leases
+from wsgiapp.modelserver.lifecycle.loader import DEFAULT_THREADS, Loader
 from wsgiapp.modelserver.lifecycle.loading import LoadOptions, load
-from wsgiapp.modelserver.lifecycle.manager import Lifecycle, Manager
-from wsgiapp.modelserver.lifecycle.reloads import MOST_RELOADS, Reloads
-from wsgiapp.modelserver.lifecycle.threads import Patience, remaining
+from wsgiapp.modelserver.lifecycle.model_table import ModelTable
+from wsgiapp.modelserver.lifecycle.reconciler import Reconciler
+from wsgiapp.modelserver.lifecycle.threads import WaitDeadline, remaining
 from wsgiapp.modelserver.lifecycle.versions import Retries
 from wsgiapp.modelserver.rest_worker import RestWorker
 from wsgiapp.modelserver.rpc import credentials, management_service
@@ -26,13 +29,13 @@ from wsgiapp.modelserver.rpc.prediction_service import PredictionService
 from wsgiapp.modelserver.servables.batching import BatchScheduler
 from wsgiapp.modelserver.servables.batching_parameters import read_parameters
 from wsgiapp.modelserver.servables.servable import InferenceOptions
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import ModelServerConfig
 from wsgiapp.tfserving.stubs import add_model_service, add_prediction_service
 
 log = logging.getLogger(__name__)
 
 DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
-DEFAULT_THREADS = 4  # that load, or close, where TF Serving would do one after the other
 CLOSE_SECONDS = 2.0  # for closing what is loaded, after the drain; a load that hangs gets no more either
 
 
@@ -41,25 +44,29 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
 
     The ports are opened when the first attempt to load each model has ended, as TF Serving does, so that a client that
     gets through gets answers. Unlike there, a model that failed stops nothing, and one that takes longer than
-    `first_load_seconds` does not keep the others waiting: the health service tells who is there.
+    `first_load_seconds` does not keep the others waiting: the health service answers which are loaded.
 
-    Raises `ServingError` for a configuration that cannot be in force, `SettingsError` for a file that does not parse,
+    Raises `ServingError` for a configuration that cannot be applied, `SettingsError` for a file that does not parse,
     `RuntimeError` for a port that is taken.
     """
     tls = credentials.read(flags.ssl_config_file) if flags.ssl_config_file else None
-    manager = Manager(partial(load, options=_load_options(flags)), _lifecycle(flags))
-    reloads = Reloads(manager, labels_ahead=flags.allow_version_labels_for_unavailable_models)
-    health, metrics = Health(manager), Metrics(manager)
+    table = ModelTable()
+    loader = _loader(flags, table)
+    leases = Leases(table, loader)
+    reconciler = Reconciler(table, loader, max(0.0, flags.file_system_poll_wait_seconds))
+    reloads = ConfigReloads(leases, reconciler, allow_unavailable=flags.allow_version_labels_for_unavailable_models)
+    health, metrics = Health(leases), Metrics(leases, loader)
     rest = _rest_worker(flags)
     try:
         reloads.start(config)
-        manager.watch()
-        loaded = manager.wait_for_attempts(Patience.of(flags.first_load_seconds, lambda: not stop.is_set()))
+        reconciler.watch()
+        first_load = WaitDeadline.after(flags.first_load_seconds, lambda: not stop.is_set())
+        loaded = reconciler.wait_for_attempts(first_load)
         if stop.is_set():
-            return manager.stop(CLOSE_SECONDS)
+            return reconciler.stop(CLOSE_SECONDS)
         if not loaded:
             log.warning("some models still load after %.0f s; serving the others", flags.first_load_seconds)
-        server = _grpc_server(flags, manager, reloads, health, metrics)
+        server = _grpc_server(flags, leases, reloads, health, metrics)
         _open_ports(server, flags, tls, rest)
         config_file = _config_file(flags, config, reloads)
         if config_file:
@@ -75,7 +82,7 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
         if rest:
             rest.stop(remaining(deadline))
         server.stop(remaining(deadline)).wait()
-        return manager.stop(CLOSE_SECONDS)
+        return reconciler.stop(CLOSE_SECONDS)
     finally:
         if rest:
             rest.stop(0)
@@ -107,17 +114,19 @@ def _inference_options(flags: Flags) -> InferenceOptions:
     )
 
 
-def _lifecycle(flags: Flags) -> Lifecycle:
-    longest_pause = max(0.0, flags.load_retry_interval_micros / 1e6)  # a negative one: no pause
-    return Lifecycle(
-        poll_seconds=max(0.0, flags.file_system_poll_wait_seconds),
-        retries=Retries(most=flags.max_num_load_retries, longest_pause=longest_pause),
+def _loader(flags: Flags, table: ModelTable) -> Loader:
+    """Raises `SettingsError` for a file of batching parameters that is not one."""
+    max_pause = max(0.0, flags.load_retry_interval_micros / 1e6)  # a negative one: no pause
+    return Loader(
+        table,
+        partial(load, options=_load_options(flags)),
+        Retries(max_retries=flags.max_num_load_retries, max_pause=max_pause),
         load_threads=flags.num_load_threads or DEFAULT_THREADS,
         unload_threads=flags.num_unload_threads or DEFAULT_THREADS,
     )
 
 
-def _grpc_server(flags: Flags, manager: Manager, reloads: Reloads, health: Health, metrics: Metrics) -> grpc.Server:
+def _grpc_server(flags: Flags, leases: Leases, reloads: ConfigReloads, health: Health, metrics: Metrics) -> grpc.Server:
     options: Mapping[str, int | str] = {
         "grpc.max_receive_message_length": -1,  # as TF Serving: the gateway has limits, the model server none
         "grpc.max_send_message_length": -1,
@@ -126,19 +135,19 @@ def _grpc_server(flags: Flags, manager: Manager, reloads: Reloads, health: Healt
     }
     server = grpc.server(
         # Reloads wait on these threads, too, and must leave one to predictions.
-        ThreadPoolExecutor(max_workers=max(flags.grpc_max_threads, MOST_RELOADS + 2), thread_name_prefix="call"),
+        ThreadPoolExecutor(max_workers=max(flags.grpc_max_threads, MAX_PENDING_RELOADS + 2), thread_name_prefix="call"),
         options=list(options.items()),
         interceptors=[CountingInterceptor(metrics)],
     )
-    add_prediction_service(PredictionService(manager, _inference_options(flags)), server)
-    add_model_service(ModelService(manager, reloads), server)
+    add_prediction_service(PredictionService(leases, _inference_options(flags)), server)
+    add_model_service(ModelService(leases, reloads), server)
     health.add_to(server)
     server.add_generic_rpc_handlers((management_service.handler(reloads, metrics),))
     return server
 
 
 def _open_ports(server: grpc.Server, flags: Flags, tls: grpc.ServerCredentials | None, rest: RestWorker | None) -> None:
-    """Listen wherever the flags say, and say so in TF Serving's words."""
+    """Listen at the addresses of the flags, and log each in TF Serving's form."""
     addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
     if flags.grpc_socket_path:
         addresses.append(f"unix:{flags.grpc_socket_path}")
@@ -151,12 +160,15 @@ def _open_ports(server: grpc.Server, flags: Flags, tls: grpc.ServerCredentials |
         server.add_insecure_port(rest.backend_address)
     server.start()
     for address in addresses:
-        place = address.removeprefix("unix:")
-        log.info("Running gRPC ModelServer at %s%s ...", "UNIX socket " if place != address else "", place)
+        path = address.removeprefix("unix:")
+        if path != address:
+            log.info("%s", texts.RUNNING_GRPC_AT_SOCKET.format(path=path))
+        else:
+            log.info("%s", texts.RUNNING_GRPC.format(address=address))
         log.info("serving gRPC on %s", address)
 
 
-def _config_file(flags: Flags, config: ModelServerConfig, reloads: Reloads) -> ConfigFile | None:
+def _config_file(flags: Flags, config: ModelServerConfig, reloads: ConfigReloads) -> ConfigFile | None:
     seconds = flags.model_config_file_poll_wait_seconds
     if not flags.model_config_file or seconds <= 0:
         return None

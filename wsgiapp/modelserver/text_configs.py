@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
 from wsgiapp.errors import SettingsError
+from wsgiapp.tfserving import texts
 
 _PACKAGE = "tensorflow.serving"
 _FIELD = descriptor_pb2.FieldDescriptorProto
@@ -70,5 +71,5 @@ def read(kind: str, path: Path) -> Any:
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path}: {exc}") from exc
     except text_format.ParseError as exc:
-        problem = f"Invalid protobuf file: '{path}'"
-        raise SettingsError(f"{problem}: Error parsing text-format {_PACKAGE}.{kind}: {exc}") from exc
+        problem = texts.TEXT_FORMAT_ERROR.format(message=f"{_PACKAGE}.{kind}")
+        raise SettingsError(f"{texts.INVALID_PROTOBUF_FILE.format(path=path)}: {problem}: {exc}") from exc

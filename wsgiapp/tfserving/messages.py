@@ -90,12 +90,16 @@ TensorInfo = meta_graph_pb2.TensorInfo
 TensorProto = tensor_pb2.TensorProto
 VariableDef = variable_pb2.VariableDef
 
+# The largest value of a field of the type int64, such as a version.
+INT64_MAX = 2**63 - 1
+
 # A service of the built-in model server besides TF Serving's: GetConfig (google.protobuf.Empty -> ModelServerConfig)
-# answers the configuration in force, which TF Serving keeps to itself, and GetMetrics (google.protobuf.Empty ->
-# google.protobuf.BytesValue) its counters in Prometheus's text format.
+# answers the active configuration, for which TF Serving has no method, and GetMetrics (google.protobuf.Empty ->
+# google.protobuf.BytesValue) its metrics in Prometheus's text format.
 MODEL_MANAGEMENT = "wsgiapp.ModelManagement"
 
 __all__ = [
+    "INT64_MAX",
     "MODEL_MANAGEMENT",
     "ClassificationRequest",
     "ClassificationResponse",

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from wsgiapp.errors import SettingsError
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import ModelServerConfig
 
 PLATFORM = "tensorflow"
@@ -49,20 +50,19 @@ def parse(text: str, *, where: str) -> ModelServerConfig:
     try:
         return text_format.Parse(text, ModelServerConfig())
     except text_format.ParseError as exc:
-        problem = "Error parsing text-format tensorflow.serving.ModelServerConfig"
+        problem = texts.TEXT_FORMAT_ERROR.format(message="tensorflow.serving.ModelServerConfig")
         raise SettingsError(f"{problem}: {where}:{exc}") from exc
 
 
 def models_of(config: ModelServerConfig, *, where: str) -> dict[str, ModelConfig]:
-    """The models of a message, by name. Raises `SettingsError` for what TF Serving refuses, in its words."""
+    """The models of a message, by name. Raises `SettingsError` for what TF Serving rejects, with its text."""
     if config.WhichOneof("config") == "custom_model_config":
         raise SettingsError(f"{where}: custom_model_config is not supported; use model_config_list")
     models: dict[str, ModelConfig] = {}
     for each in config.model_config_list.config:
         if each.name in models:
             raise SettingsError(
-                f"{where}: Illegal to list model {each.name} multiple times in config list; "
-                "it is there twice, keep one of the two"
+                f"{where}: {texts.DUPLICATE_MODEL.format(name=each.name)}; it is there twice, keep one of the two"
             )
         models[each.name] = _model(where, each)
     return models
@@ -98,26 +98,16 @@ def _check_base_path(where: str, config: Any) -> None:
     if "://" in config.base_path:
         raise SettingsError(f"{where}: base_path {config.base_path!r} is a URI; only folders of this machine are read")
     if not Path(config.base_path).is_absolute():
-        raise SettingsError(
-            f"{where}: Expected model {config.name} to have an absolute path or URI; got "
-            f"base_path()={config.base_path}, which is not an absolute path; write it from the root folder on"
-        )
+        problem = texts.RELATIVE_BASE_PATH.format(name=config.name, base_path=config.base_path)
+        raise SettingsError(f"{where}: {problem}, which is not an absolute path; write it from the root folder on")
 
 
 def _check_platform(where: str, config: Any) -> None:
     if config.model_type and config.model_platform:
-        raise SettingsError(
-            f"{where}: Illegal setting both ModelServerConfig::model_type (deprecated) and "
-            "ModelServerConfig::model_platform; keep model_platform"
-        )
+        raise SettingsError(f"{where}: {texts.BOTH_MODEL_TYPES}; keep model_platform")
     platform = platform_of(config)
     if not platform:
-        raise SettingsError(
-            f"{where}: Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
-            f'ModelServerConfig::model_platform; add model_platform: "{PLATFORM}"'
-        )
+        raise SettingsError(f'{where}: {texts.NO_MODEL_TYPE}; add model_platform: "{PLATFORM}"')
     if platform != PLATFORM:
-        raise SettingsError(
-            f"{where}: Model {config.name} requests unsupported platform {platform}; "
-            f"model_platform {platform!r} is not {PLATFORM!r}"
-        )
+        problem = texts.UNSUPPORTED_PLATFORM.format(name=config.name, platform=platform)
+        raise SettingsError(f"{where}: {problem}; model_platform {platform!r} is not {PLATFORM!r}")

@@ -60,6 +60,11 @@ MAX_REPEATED = 2**26
 FEW = 64
 
 
+def dtype_name(dtype: int) -> str:
+    """A `DT_*` type as TensorFlow prints it (`DataTypeString`): float, string, int32."""
+    return str(types_pb2.DataType.Name(dtype)).removeprefix("DT_").lower()
+
+
 def encode_tensor(array: np.ndarray, *, as_content: bool = True) -> TensorProto:
     """An array of any shape as a `TensorProto`.
 
@@ -98,7 +103,7 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
     """The array of a `TensorProto`; it may be read-only, because it shares the message's memory.
 
     A `*_val` field shorter than the shape repeats its last value, and an empty one stands for zeros, as TensorFlow
-    reads them. Raises `InternalError` for an unknown dtype, or when values and shape disagree.
+    reads them. Raises `InternalError` for an unknown dtype, or when values and shape do not match.
     """
     dtype = NUMPY_TYPES.get(tensor.dtype)
     if dtype is None:

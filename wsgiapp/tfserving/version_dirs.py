@@ -4,10 +4,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from wsgiapp.tfserving.messages import INT64_MAX
 from wsgiapp.tfserving.model_config import ModelConfig
 
-INT64_MAX = 2**63 - 1
-MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "model.tflite")
+# The file that makes a directory a SavedModel, for the loader in C++ that TF Serving uses
+# (tensorflow/cc/saved_model/constants.h). The third one is in chunks, for graphs above protobuf's 2 GB. TensorFlow's
+# loader in Python, which the built-in model server uses, reads the first two: it reports the third one as an error of
+# the version, which a client sees in the version's status, instead of a file that is still awaited.
+BINARY_FILE, TEXT_FILE, CHUNKED_FILE = "saved_model.pb", "saved_model.pbtxt", "saved_model.cpb"
+SAVED_MODEL_FILES = (BINARY_FILE, TEXT_FILE, CHUNKED_FILE)
+# `--prefer_tflite_model` takes this one instead (servables/tensorflow/saved_model_bundle_factory.cc of TF Serving).
+TFLITE_FILE = "model.tflite"
+MODEL_FILES = (*SAVED_MODEL_FILES, TFLITE_FILE)
 
 # What a directory looked like: each entry's path, size, and times of change of its content and of its metadata. The
 # last one is what no copy can set, so that a file that was replaced is noticed whatever else it keeps.
@@ -35,12 +43,12 @@ def wanted_versions(model: ModelConfig, found: Mapping[int, Path]) -> set[int]:
 
 
 def has_model(directory: Path) -> bool:
-    """Whether a version directory holds the file that makes it a model; one that is being copied may not yet."""
+    """Whether a version directory has a file that makes it a model; one that is being copied may not have it yet."""
     return any(os.path.exists(directory / name) for name in MODEL_FILES)
 
 
 def fingerprint(directory: Path) -> Fingerprint:
-    """What a directory holds now; equal ones, some time apart, mean that nobody is copying into it."""
+    """What is in a directory now; equal fingerprints, some time apart, mean that nothing is being copied into it."""
     entries = []
     for folder, folders, files in os.walk(directory):
         for name in (*folders, *files):

@@ -7,6 +7,7 @@ from typing import Any
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from wsgiapp import errors
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.rest_json import answers
 from wsgiapp.web.request import Request
 from wsgiapp.web.response import TITLES, Response, json_bytes
@@ -67,7 +68,7 @@ def is_tf_serving(path: str) -> bool:
 
 def malformed(request: Request) -> errors.InvalidArgument:
     """TF Serving's error for any path or method that it does not know."""
-    return errors.InvalidArgument(f"Malformed request: {request.method} {request.raw_path}")
+    return errors.InvalidArgument(texts.MALFORMED_REQUEST.format(method=request.method, path=request.raw_path))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""ModelService, health, metrics and wsgiapp.ModelManagement over a real channel, with the shelf's loader."""
+"""ModelService, health, metrics and wsgiapp.ModelManagement over a real channel, with a loader that reads numbers."""
 
 import queue
 import shutil
@@ -14,7 +14,7 @@ from google.protobuf import empty_pb2, wrappers_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from support.processes import poll
-from support.version_folders import ALL, Shelf, labels, spec, specific
+from support.version_folders import ALL, VersionFolders, labels, spec, specific
 from wsgiapp.modelserver.rpc import management_service
 from wsgiapp.modelserver.rpc.health import Health
 from wsgiapp.modelserver.rpc.model_service import ModelService
@@ -45,11 +45,11 @@ SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 class Predictions(PredictionServiceServicer):
     """Answers nothing for models that are there, and NOT_FOUND for others."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, folders: VersionFolders) -> None:
+        self._folders = folders
 
     def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
-        if request.model_spec.name not in self._shelf.manager.availability():
+        if request.model_spec.name not in self._folders.leases.availability():
             context.abort(grpc.StatusCode.NOT_FOUND, "not there")
         return PredictResponse()
 
@@ -58,19 +58,19 @@ class Predictions(PredictionServiceServicer):
 
 
 class Served:
-    """A shelf with models `a` (versions 1 and 2, `stable` is 1) and `b`, and stubs of a server over it."""
+    """Models `a` (versions 1 and 2, `stable` is 1) and `b`, and stubs of a server over it."""
 
     def __init__(self, folder: Path) -> None:
-        self.shelf = Shelf(folder)
+        self.folders = VersionFolders(folder)
         for model, version in (("a", 1), ("a", 2), ("b", 1)):
-            self.shelf.add(model, version)
-        self.health = Health(self.shelf.manager)
-        self.metrics = Metrics(self.shelf.manager)
+            self.folders.add(model, version)
+        self.health = Health(self.folders.leases)
+        self.metrics = Metrics(self.folders.leases, self.folders.loader)
         self._server = grpc.server(ThreadPoolExecutor(8), interceptors=[CountingInterceptor(self.metrics)])
-        add_model_service(ModelService(self.shelf.manager, self.shelf.reloads), self._server)
-        add_prediction_service(Predictions(self.shelf), self._server)
+        add_model_service(ModelService(self.folders.leases, self.folders.reloads), self._server)
+        add_prediction_service(Predictions(self.folders), self._server)
         self.health.add_to(self._server)
-        self._server.add_generic_rpc_handlers((management_service.handler(self.shelf.reloads, self.metrics),))
+        self._server.add_generic_rpc_handlers((management_service.handler(self.folders.reloads, self.metrics),))
         port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
@@ -79,7 +79,7 @@ class Served:
         self.health_stub = health_pb2_grpc.HealthStub(self.channel)
 
     def reload(self, timeout: float | None = 20, **models: str) -> Any:
-        return self.models.HandleReloadConfigRequest(ReloadConfigRequest(config=self.shelf.config(**models)), timeout)
+        return self.models.HandleReloadConfigRequest(ReloadConfigRequest(config=self.folders.config(**models)), timeout)
 
     def states(self, model: str) -> dict[int, int]:
         answer = self.models.GetModelStatus(GetModelStatusRequest(model_spec=spec(model)), timeout=20)
@@ -97,16 +97,16 @@ class Served:
         return call(empty_pb2.Empty(), timeout=20)
 
     def close(self) -> None:
-        self.shelf.open_gates()
+        self.folders.open_gates()
         self.channel.close()
         self._server.stop(None).wait()
-        self.shelf.manager.stop(10)
+        self.folders.reconciler.stop(10)
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     made = Served(tmp_path)
-    made.shelf.start(a=ALL + labels(stable=1), b="")
+    made.folders.start(a=ALL + labels(stable=1), b="")
     yield made
     made.close()
 
@@ -127,13 +127,13 @@ def test_status(served: Served) -> None:
 def test_a_reload_that_works(served: Served) -> None:
     response = served.reload(a=ALL + labels(stable=2))
     assert (response.status.error_code, response.status.error_message) == (error_codes_pb2.OK, "")
-    assert served.shelf.answer("a", label="stable") == 2
-    in_force = served.manage("GetConfig", ModelServerConfig)
-    assert in_force == served.shelf.config(a=ALL + labels(stable=2))
+    assert served.folders.answer("a", label="stable") == 2
+    active = served.manage("GetConfig", ModelServerConfig)
+    assert active == served.folders.config(a=ALL + labels(stable=2))
 
 
 def test_reloads_that_fail(served: Served) -> None:
-    served.shelf.add("bad", 1, "one")
+    served.folders.add("bad", 1, "one")
     for models, code, text in (
         ({"a": labels(stable=7)}, grpc.StatusCode.FAILED_PRECONDITION, "assign label to version 7 of model a"),
         ({"a": ALL, "b": "", "bad": ""}, grpc.StatusCode.UNKNOWN, "1 model(s) did not become available"),
@@ -142,31 +142,31 @@ def test_reloads_that_fail(served: Served) -> None:
             served.reload(**models)
         assert caught.value.code() is code
         assert text in caught.value.details()
-        assert served.shelf.answer("a") == 2
+        assert served.folders.answer("a") == 2
     with pytest.raises(grpc.RpcError, match="Only ModelConfigList is currently supported") as caught:
         served.models.HandleReloadConfigRequest(ReloadConfigRequest(), timeout=20)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_reload_answers_before_its_deadline(served: Served) -> None:
-    served.shelf.add("hangs", 1)
-    served.shelf.close_gate("hangs")
+    served.folders.add("hangs", 1)
+    served.folders.close_gate("hangs")
     with pytest.raises(grpc.RpcError, match="still loading: version 1 of model hangs"):
         served.reload(timeout=1.5, a=ALL, hangs="")
-    assert served.shelf.answer("a") == 2
+    assert served.folders.answer("a") == 2
 
 
 def test_a_reload_that_waits_for_its_turn_leaves_with_its_caller(served: Served) -> None:
-    served.shelf.add("b", 2)
-    served.shelf.close_gate("b")
-    request = ReloadConfigRequest(config=served.shelf.config(b=labels(new=2)))
+    served.folders.add("b", 2)
+    served.folders.close_gate("b")
+    request = ReloadConfigRequest(config=served.folders.config(b=labels(new=2)))
     first = served.models.HandleReloadConfigRequest.future(request)
     poll(lambda: 2 in served.states("b"), 10)
     with pytest.raises(grpc.RpcError, match="another reload is under way"):
         served.reload(timeout=1, a="")
     first.cancel()
     served.reload(a="", b=specific(1))
-    assert served.shelf.answer("b") == 1
+    assert served.folders.answer("b") == 1
 
 
 def test_health_tells_the_truth(served: Served) -> None:
@@ -174,8 +174,8 @@ def test_health_tells_the_truth(served: Served) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         served.check("nosuch")
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    shutil.rmtree(served.shelf.folder / "b" / "1")
-    served.shelf.look()
+    shutil.rmtree(served.folders.folder / "b" / "1")
+    served.folders.poll()
     poll(lambda: served.check() == NOT_SERVING, 10)
     assert (served.check("a"), served.check("b")) == (SERVING, NOT_SERVING)
     served.reload(a=ALL)
@@ -197,12 +197,12 @@ def test_health_is_watched(served: Served) -> None:
     thread = threading.Thread(target=collect)
     thread.start()
     assert seen.get(timeout=10) == SERVING
-    served.shelf.close_gate("new")
-    served.shelf.add("new", 1)
+    served.folders.close_gate("new")
+    served.folders.add("new", 1)
     with ThreadPoolExecutor() as threads:
         reload = threads.submit(served.reload, a=ALL, new="")
         assert seen.get(timeout=10) == NOT_SERVING
-        served.shelf.open_gates()
+        served.folders.open_gates()
         assert seen.get(timeout=10) == SERVING
         reload.result(10)
     served.health.drain()

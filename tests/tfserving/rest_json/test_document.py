@@ -1,4 +1,4 @@
-"""Bodies of REST requests: what is read, and what is said of the rest in TF Serving's words."""
+"""Bodies of REST requests: what is read, and the errors of the rest, in TF Serving's texts."""
 
 import json
 import math

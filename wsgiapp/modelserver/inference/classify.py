@@ -1,6 +1,5 @@
 """Classify: labels and scores of `tf.Example`s (TF Serving's `classifier.cc`)."""
 
-from collections.abc import Mapping
 from itertools import zip_longest
 
 import numpy as np
@@ -10,6 +9,7 @@ from wsgiapp.modelserver.inference.examples import run_on_examples
 from wsgiapp.modelserver.servables import signatures
 from wsgiapp.modelserver.servables.servable import InferenceOptions, Servable, answered_spec, signature_key
 from wsgiapp.modelserver.servables.tensors import array_type, shape_text
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import (
     ClassificationRequest,
     ClassificationResponse,
@@ -17,6 +17,7 @@ from wsgiapp.tfserving.messages import (
     SignatureDef,
     TensorInfo,
 )
+from wsgiapp.tfserving.tensors import Arrays
 
 INPUTS, CLASSES, SCORES = "inputs", "classes", "scores"
 
@@ -34,23 +35,20 @@ def endpoints(signature: SignatureDef, options: InferenceOptions) -> tuple[Tenso
     if options.check_method_names:
         signatures.check_method_name(signature, "classification", signatures.CLASSIFY)
     if len(signature.inputs) != 1:
-        raise invalid_argument("Expected one input Tensor.")
+        raise invalid_argument(texts.NOT_ONE_INPUT)
     if len(signature.outputs) not in (1, 2):
-        raise invalid_argument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+        raise invalid_argument(texts.NOT_ONE_OR_TWO_OUTPUTS.format(count=len(signature.outputs)))
     if INPUTS not in signature.inputs:
-        raise invalid_argument(
-            f"No classification inputs found in SignatureDef: {signatures.signature_text(signature)}"
-        )
+        problem = texts.NO_CLASSIFICATION_INPUTS
+        raise invalid_argument(problem.format(signature=signatures.signature_text(signature)))
     if not {CLASSES, SCORES} & set(signature.outputs):
-        raise invalid_argument(
-            f'Expected classification signature outputs to contain at least one of "{CLASSES}" or "{SCORES}". '
-            f"Signature was: {signatures.signature_text(signature)}"
-        )
+        problem = texts.NO_CLASSIFICATION_OUTPUTS
+        raise invalid_argument(problem.format(signature=signatures.signature_text(signature)))
     fetches = [signature.outputs[alias].name for alias in (CLASSES, SCORES) if alias in signature.outputs]
     return signature.inputs[INPUTS], fetches
 
 
-def result(signature: SignatureDef, values: Mapping[str, np.ndarray], count: int) -> ClassificationResult:
+def result(signature: SignatureDef, values: Arrays, count: int) -> ClassificationResult:
     """The answer from the fetched tensors, each of shape [examples, classes]. Raises `ServingError`.
 
     Without classes the labels are empty, without scores these are 0.
@@ -58,9 +56,8 @@ def result(signature: SignatureDef, values: Mapping[str, np.ndarray], count: int
     classes = _matrix(signature, CLASSES, "DT_STRING", values, count)
     scores = _matrix(signature, SCORES, "DT_FLOAT", values, count)
     if classes is not None and scores is not None and classes.shape != scores.shape:
-        raise invalid_argument(
-            f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
-        )
+        sizes = {"classes": classes.shape[1], "scores": scores.shape[1]}
+        raise invalid_argument(texts.CLASS_AND_SCORE_SIZES.format(**sizes))
     answer = ClassificationResult()
     for row in range(count):
         labels = [] if classes is None else classes[row].tolist()
@@ -75,17 +72,17 @@ def result(signature: SignatureDef, values: Mapping[str, np.ndarray], count: int
     return answer
 
 
-def _matrix(
-    signature: SignatureDef, alias: str, dtype: str, values: Mapping[str, np.ndarray], count: int
-) -> np.ndarray | None:
+def _matrix(signature: SignatureDef, alias: str, dtype: str, values: Arrays, count: int) -> np.ndarray | None:
     """The tensor behind one output, checked; `None` where the signature has no such output."""
     if alias not in signature.outputs:
         return None
     array = values[signature.outputs[alias].name]
     if array.ndim != 2:
-        raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {shape_text(array)}")
+        raise invalid_argument(texts.NOT_BATCH_BY_CLASSES.format(shape=shape_text(array)))
     if array_type(array) != dtype:
-        raise invalid_argument(f"Expected {alias} Tensor of {dtype}. Got: {array_type(array)}")
+        found = array_type(array)
+        raise invalid_argument(texts.WRONG_CLASSIFICATION_TYPE.format(alias=alias, expected=dtype, found=found))
     if len(array) != count:
-        raise invalid_argument(f"Expected {alias} output batch size of {count}. Got: {len(array)}")
+        rows = len(array)
+        raise invalid_argument(texts.WRONG_CLASSIFICATION_BATCH.format(alias=alias, expected=count, found=rows))
     return array

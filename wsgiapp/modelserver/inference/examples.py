@@ -1,20 +1,21 @@
 """`tf.Example` inputs of Classify, Regress and MultiInference (TF Serving's `util.cc`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from wsgiapp.modelserver.errors import invalid_argument
 from wsgiapp.modelserver.servables.servable import Servable
-from wsgiapp.modelserver.servables.tensors import dtype_name
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import Input, TensorInfo, types_pb2
+from wsgiapp.tfserving.tensors import Arrays, dtype_name
 
 
 def serialized_examples(examples: Input) -> np.ndarray:
     """The examples as serialised strings, an object array of shape [examples].
 
-    A context goes before each example: messages that follow each other in one string are merged by whoever parses it,
-    and the later one wins, so that an example's own features stand above the context's.
+    A context goes before each example: messages that follow each other in one string are merged when it is parsed,
+    and the later one wins, so that an example's own features override the context's.
 
     Raises `ServingError` (INVALID_ARGUMENT) where there is no example.
     """
@@ -26,7 +27,7 @@ def serialized_examples(examples: Input) -> np.ndarray:
     else:
         listed = examples.example_list.examples
     if not listed:
-        raise invalid_argument("Input is empty.")
+        raise invalid_argument(texts.INPUT_IS_EMPTY)
     strings = np.empty(len(listed), dtype=object)
     strings[:] = [context + example.SerializeToString() for example in listed]
     return strings
@@ -34,15 +35,15 @@ def serialized_examples(examples: Input) -> np.ndarray:
 
 def run_on_examples(
     servable: Servable, feed: TensorInfo, examples: Input, fetches: Sequence[str]
-) -> tuple[Mapping[str, np.ndarray], int]:
+) -> tuple[Arrays, int]:
     """The fetched tensors by name, and the number of examples. Raises `ServingError`.
 
     An input of another type than DT_STRING gets TensorFlow's own answer to a feed of strings.
     """
     strings = serialized_examples(examples)
     if feed.dtype != types_pb2.DT_STRING:
+        problem = texts.WRONG_ARGUMENT_TYPE.format(index=0, expected=dtype_name(feed.dtype), found="string")
         raise invalid_argument(
-            f"Expects arg[0] to be {dtype_name(feed.dtype)} but string is provided (the input {feed.name} takes no "
-            f"serialized tf.Example; call Predict instead)"
+            f"{problem} (the input {feed.name} takes no serialized tf.Example; call Predict instead)"
         )
     return dict(zip(fetches, servable.run({feed.name: strings}, fetches), strict=True)), len(strings)

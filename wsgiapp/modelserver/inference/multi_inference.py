@@ -7,6 +7,7 @@ from wsgiapp.modelserver.inference import classify, regress
 from wsgiapp.modelserver.inference.examples import run_on_examples
 from wsgiapp.modelserver.servables import signatures
 from wsgiapp.modelserver.servables.servable import InferenceOptions, Servable, answered_spec, signature_key
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import (
     InferenceResult,
     InferenceTask,
@@ -28,7 +29,7 @@ def multi_inference(
     ]
     feed = ends[0][0]
     if any(other.name != feed.name for other, _ in ends):
-        raise invalid_argument("Input tensor must be the same for all Signatures.")
+        raise invalid_argument(texts.DIFFERENT_INPUTS)
     fetches = list(dict.fromkeys(name for _, names in ends for name in names))
     values, count = run_on_examples(servable, feed, request.input, fetches)
     response = MultiInferenceResponse()
@@ -51,17 +52,18 @@ def _signatures(servable: Servable, request: MultiInferenceRequest) -> list[Sign
         _check(task, request.tasks[0].model_spec.name)
         key = signature_key(task.model_spec)
         if key in found:
-            raise invalid_argument(f"Duplicate evaluation of signature: {key}")
+            raise invalid_argument(texts.DUPLICATE_SIGNATURE.format(name=key))
         if key not in servable.signatures:
-            raise invalid_argument(f"Requested signature not found in model graph: {key}")
+            raise invalid_argument(texts.SIGNATURE_NOT_IN_GRAPH.format(name=key))
         found[key] = servable.signatures[key]
     return list(found.values())
 
 
 def _check(task: InferenceTask, model: str) -> None:
     if not task.model_spec.name:
-        raise invalid_argument("Found ModelSpec with an empty model name.")
+        raise invalid_argument(texts.EMPTY_MODEL_NAME)
     if task.model_spec.name != model:
-        raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        raise invalid_argument(texts.DIFFERENT_MODEL_NAMES)
     if task.method_name not in ENDPOINTS:
-        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
+        problem = texts.UNSUPPORTED_METHOD_NAME.format(name=task.method_name)
+        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, problem)

@@ -1,6 +1,6 @@
 """Predict: the tensors of a signature by their aliases (TF Serving's `predict_util.cc`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import grpc
 import numpy as np
@@ -8,8 +8,10 @@ import numpy as np
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.servables.servable import InferenceOptions, Servable, answered_spec, signature_key
 from wsgiapp.modelserver.servables.signatures import METHOD_NAMES
-from wsgiapp.modelserver.servables.tensors import decode_input, dtype_name, encode_output
+from wsgiapp.modelserver.servables.tensors import decode_input, encode_output
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import PredictRequest, PredictResponse, SignatureDef, TensorInfo, TensorProto
+from wsgiapp.tfserving.tensors import dtype_name
 
 
 def predict(servable: Servable, request: PredictRequest, options: InferenceOptions) -> PredictResponse:
@@ -28,13 +30,10 @@ def predict(servable: Servable, request: PredictRequest, options: InferenceOptio
 def _signature(servable: Servable, key: str, options: InferenceOptions) -> SignatureDef:
     signature = servable.signatures.get(key)
     if signature is None:
-        raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
+        raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, texts.SIGNATURE_KEY_NOT_FOUND.format(name=key))
     if options.check_method_names and signature.method_name not in METHOD_NAMES:
-        raise ServingError(
-            grpc.StatusCode.INTERNAL,
-            f"Expected prediction signature method_name to be one of {{{', '.join(METHOD_NAMES)}}}. "
-            f"Was: {signature.method_name}",
-        )
+        problem = texts.NOT_FOR_PREDICTION.format(expected=", ".join(METHOD_NAMES), found=signature.method_name)
+        raise ServingError(grpc.StatusCode.INTERNAL, problem)
     return signature
 
 
@@ -43,29 +42,34 @@ def _feeds(signature: SignatureDef, sent: Mapping[str, TensorProto]) -> dict[str
     names, wanted = set(sent), set(signature.inputs)
     if len(names) > len(wanted) or (len(names) < len(wanted) and not signature.defaults):
         raise invalid_argument(
-            f"input size does not match signature: {len(names)}!={len(wanted)} len({_set(names)}) != "
-            f"len({_set(wanted)}). Sent extra: {_set(names - wanted)}. Missing but required: {_set(wanted - names)}."
+            texts.WRONG_INPUT_COUNT.format(
+                sent_count=len(names),
+                wanted_count=len(wanted),
+                sent=_listed(names),
+                wanted=_listed(wanted),
+                extra=_listed(names - wanted),
+                missing=_listed(wanted - names),
+            )
         )
     if missing := sorted(wanted - names - set(signature.defaults)):
         raise invalid_argument(
-            f"Signature input alias: {missing[0]}(feed name: {signature.inputs[missing[0]].name}) not found in request "
-            f"and no default value provided. Inputs expected to be in the request {_set(names)}, or default input "
-            f"alias set: {','.join(sorted(signature.defaults))}"
+            texts.INPUT_NOT_FOUND.format(
+                alias=missing[0],
+                feed=signature.inputs[missing[0]].name,
+                sent=_listed(names),
+                defaults=_listed(signature.defaults),
+            )
         )
     if names - wanted:
-        raise invalid_argument(
-            f"Inputs contains invalid name. Used request inputs: {','.join(sorted(names & wanted))}, "
-            f"request input: {','.join(sorted(names))}"
-        )
+        raise invalid_argument(texts.INVALID_INPUT_NAME.format(used=_listed(names & wanted), sent=_listed(names)))
     feeds = {}
     for alias, info in signature.inputs.items():
         tensor = sent[alias] if alias in names else signature.defaults[alias]
         array = decode_input(tensor, alias)
         if tensor.dtype != info.dtype:
-            raise invalid_argument(
-                f"Expects arg[{_position(signature, info)}] to be {dtype_name(info.dtype)} but "
-                f"{dtype_name(tensor.dtype)} is provided (input {alias})"
-            )
+            types = {"expected": dtype_name(info.dtype), "found": dtype_name(tensor.dtype)}
+            problem = texts.WRONG_ARGUMENT_TYPE.format(index=_position(signature, info), **types)
+            raise invalid_argument(f"{problem} (input {alias})")
         feeds[info.name] = array
     return feeds
 
@@ -79,14 +83,11 @@ def _output_aliases(signature: SignatureDef, output_filter: Sequence[str]) -> li
     """What to answer, in the order of the request; everything where it does not say."""
     for position, alias in enumerate(output_filter):
         if alias not in signature.outputs:
-            raise invalid_argument(
-                f"output tensor alias not found in signature: {alias} "
-                f"Outputs expected to be in the set {_set(set(signature.outputs))}."
-            )
+            raise invalid_argument(texts.OUTPUT_NOT_FOUND.format(alias=alias, outputs=_listed(signature.outputs)))
         if alias in output_filter[:position]:
-            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+            raise invalid_argument(texts.DUPLICATE_OUTPUT.format(alias=alias))
     return list(output_filter) or sorted(signature.outputs)
 
 
-def _set(names: set[str]) -> str:
-    return "{" + ",".join(sorted(names)) + "}"
+def _listed(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))

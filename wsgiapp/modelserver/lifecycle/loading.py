@@ -5,9 +5,11 @@ from pathlib import Path
 
 from wsgiapp.modelserver.lifecycle.warmup import warm_up
 from wsgiapp.modelserver.servables.batching import BatchedServable, BatchScheduler
-from wsgiapp.modelserver.servables.saved_model import SERVE_TAG, SavedModelServable
+from wsgiapp.modelserver.servables.saved_model import SavedModelServable
 from wsgiapp.modelserver.servables.servable import InferenceOptions, Servable
-from wsgiapp.modelserver.servables.tflite import MODEL_FILE, TfliteServable
+from wsgiapp.modelserver.servables.tflite import TfliteServable
+from wsgiapp.tfserving.saved_model import SERVE_TAG
+from wsgiapp.tfserving.version_dirs import TFLITE_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +17,9 @@ class LoadOptions:
     """How versions are loaded, the same for all of them.
 
     `tags` choose the meta graph of a SavedModel. Each recorded request of the warm-up is answered `warmup_iterations`
-    times. `intra_op_threads` are TensorFlow's (0: the cores), `inter_op_threads` too (0: as the calls are, see
-    `prepared`). `prefer_tflite` takes a version's `model.tflite`, where it has one, instead of its SavedModel. With a
-    `scheduler`, requests share runs. `inference` is how the recorded requests of the warm-up are answered.
+    times. `intra_op_threads` are TensorFlow's (0: the cores), and so are `inter_op_threads` (0: by the length of the
+    calls, see `session_call`). `prefer_tflite` takes a version's `model.tflite`, where it has one, instead of its
+    SavedModel. With a `scheduler`, requests share runs. `inference` is how the recorded requests are answered.
     """
 
     tags: tuple[str, ...] = (SERVE_TAG,)
@@ -42,8 +44,8 @@ def load(path: Path, options: LoadOptions) -> Servable:
 
 def _open(path: Path, options: LoadOptions) -> Servable:
     servable: Servable
-    if options.prefer_tflite and (path / MODEL_FILE).exists():
-        servable = TfliteServable(path / MODEL_FILE, threads=options.intra_op_threads)
+    if options.prefer_tflite and (path / TFLITE_FILE).exists():
+        servable = TfliteServable(path / TFLITE_FILE, threads=options.intra_op_threads)
     else:
         servable = SavedModelServable(
             path,

@@ -1,4 +1,4 @@
-"""Threads for what may take long (loading, closing, watching), and the patience of who waits for them."""
+"""Threads for what may take long (loading, closing, polling), and the deadline of a call that waits for them."""
 
 import logging
 import threading
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-# Whoever waits looks so often whether there is still somebody to wait for.
-LOOK_UP_SECONDS = 0.5
-# Where no deadline was set: long enough to load the largest model, and nothing is stuck for ever.
-LONGEST_SECONDS = 600.0
+# How often a call that waits checks whether its client is still connected.
+CHECK_SECONDS = 0.5
+# Where a call has no deadline: long enough to load a model of many gigabytes, and no thread waits for ever.
+MAX_WAIT_SECONDS = 600.0
 
 
-class Threads:
-    """Runs tasks on daemon threads, at most `most` of them at a time.
+class WorkerThreads:
+    """Runs tasks on daemon threads, at most `max_threads` of them at a time.
 
     Unlike an executor's, its threads keep no process alive: a load that hangs cannot be ended, only left behind.
     """
 
-    def __init__(self, name: str, most: int) -> None:
+    def __init__(self, name: str, max_threads: int) -> None:
         self._name = name
-        self._slots = threading.Semaphore(most)
+        self._slots = threading.Semaphore(max_threads)
         self._idle = threading.Condition()
         self._tasks = 0
 
@@ -49,7 +49,7 @@ class Threads:
                 self._idle.notify_all()
 
 
-class Every:
+class PeriodicTask:
     """Calls `task` every `seconds` on a thread of its own, the first time after `seconds`, until `stop`."""
 
     def __init__(self, name: str, seconds: float, task: Callable[[], None]) -> None:
@@ -76,28 +76,29 @@ class Every:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait: until a point of `time.monotonic()`, and while somebody `is_there` for whom it is done."""
+class WaitDeadline:
+    """Until when to wait: a point of `time.monotonic()`, and only while the caller `is_active`."""
 
     deadline: float
-    is_there: Callable[[], bool] = lambda: True
+    is_active: Callable[[], bool] = lambda: True
 
     @classmethod
-    def of(cls, seconds: float | None, is_there: Callable[[], bool] = lambda: True) -> "Patience":
-        """Of a caller that waits `seconds`, or did not say how long."""
-        longest = LONGEST_SECONDS if seconds is None else min(seconds, LONGEST_SECONDS)
-        return cls(time.monotonic() + longest, is_there)
+    def after(cls, seconds: float | None, is_active: Callable[[], bool] = lambda: True) -> "WaitDeadline":
+        """In `seconds`, or in MAX_WAIT_SECONDS if these are less or the caller set no deadline."""
+        capped = MAX_WAIT_SECONDS if seconds is None else min(seconds, MAX_WAIT_SECONDS)
+        return cls(time.monotonic() + capped, is_active)
 
     @property
-    def is_over(self) -> bool:
-        return time.monotonic() >= self.deadline or not self.is_there()
+    def has_passed(self) -> bool:
+        """Whether to wait no longer; also for a caller that is no longer active."""
+        return time.monotonic() >= self.deadline or not self.is_active()
 
     @property
     def step(self) -> float:
-        """Seconds to wait before the next look whether it is over."""
-        return min(LOOK_UP_SECONDS, remaining(self.deadline))
+        """Seconds to wait before `has_passed` is asked again."""
+        return min(CHECK_SECONDS, remaining(self.deadline))
 
 
 def remaining(deadline: float) -> float:
-    """Seconds until a point of `time.monotonic()`, none below zero."""
+    """Seconds until a point of `time.monotonic()`, 0 for one that has passed."""
     return max(0.0, deadline - time.monotonic())

@@ -1,4 +1,4 @@
-"""The versions of one model: their states, what answers calls, and what became of attempts to load them."""
+"""The versions of one model: their states, their servables, and the results of attempts to load them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,12 @@ UNLOADING, END = ModelVersionStatus.UNLOADING, ModelVersionStatus.END
 class Retries:
     """How often a version that cannot be loaded is tried again, unchanged, and after which pauses."""
 
-    most: int = 5
-    longest_pause: float = 60.0  # seconds
+    max_retries: int = 5
+    max_pause: float = 60.0  # seconds
 
     def pause(self, failures: int) -> float:
         """Seconds from the attempt that failed as the `failures`-th one to the next."""
-        return float(min(FIRST_RETRY_SECONDS * 2 ** (failures - 1), self.longest_pause))
+        return float(min(FIRST_RETRY_SECONDS * 2 ** (failures - 1), self.max_pause))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Loaded:
     retired: bool = False
 
     def take(self) -> Servable | None:
-        """The servable to close, for the one who comes first when nobody needs it any more; `None` for all others."""
+        """The servable to close, once, when it is retired and unused; `None` otherwise."""
         if not self.retired or self.users:
             return None
         servable, self.servable = self.servable, None
@@ -52,7 +52,7 @@ class Loaded:
 
 @dataclass(slots=True, eq=False)
 class Version:
-    """One version, in one of TF Serving's states. Changed only under the manager's lock.
+    """One version, in one of TF Serving's states. Read and changed only under the lock.
 
     While its files are replaced in place, it stays AVAILABLE with the old ones, and `loading` beside.
     """
@@ -63,7 +63,7 @@ class Version:
     loading: bool = False
     error: str = ""
     error_code: int = error_codes_pb2.OK
-    seen: Source | None = None  # at the last look
+    seen: Source | None = None  # at the last poll
     tried: Source | None = None  # what the last attempt read
     failures: int = 0  # to load `tried`
     retry_at: float = 0.0  # a point of time.monotonic()
@@ -73,7 +73,7 @@ class Version:
         self.loading, self.tried = True, source
         if self.state != AVAILABLE:
             self.state, self.loaded = LOADING, None  # what may still be in use is closed by its last user
-            self.forgive()
+            self._clear_error()
 
     def fail(self, code: int, error: str, retry_at: float) -> None:
         """An attempt has failed."""
@@ -84,12 +84,12 @@ class Version:
             self.state = END
 
     def succeed(self, servable: Servable) -> Loaded | None:
-        """An attempt has ended well; what it takes the place of, retired."""
+        """An attempt has succeeded; what it replaces, retired."""
         before, self.loaded = self.loaded, Loaded(servable)
         if before is not None:
             before.retired = True
         self.loading, self.state, self.failures = False, AVAILABLE, 0
-        self.forgive()
+        self._clear_error()
         return before
 
     def await_files(self, error: str) -> None:
@@ -98,7 +98,7 @@ class Version:
             self.state, self.error_code, self.error = START, error_codes_pb2.UNAVAILABLE, error
 
     def retire(self) -> Loaded | None:
-        """No further call gets it; what is to be closed after the last one."""
+        """Lease it to no further call; what is to be closed after the last one."""
         self.state = UNLOADING
         if self.loaded is not None:
             self.loaded.retired = True
@@ -107,26 +107,26 @@ class Version:
     def end(self) -> None:
         """It is closed; the same files are loaded again as soon as they are wanted again."""
         self.state, self.loaded, self.seen, self.tried = END, None, None, None
-        self.forgive()
+        self._clear_error()
 
-    def forgive(self) -> None:
-        """Its last error tells nothing any more."""
-        self.error_code, self.error = error_codes_pb2.OK, ""
+    def allow_retries(self) -> None:
+        """Try it again at once, as often as a version that has not failed yet."""
+        self.failures, self.retry_at = 0, 0.0
 
     def is_due(self, source: Source, *, settled: bool, retries: Retries, now: float) -> bool:
-        """Whether to load `source` at this look; remembers it for the next one."""
+        """Whether to load `source` at this poll; remembers it for the next one."""
         unchanged, self.seen = source == self.seen, source
-        if self.loading or self._revived(source):
+        if self.loading or self._reactivate(source):
             return False
         if source != self.tried or self.state == UNLOADING:
             self.failures = 0
             return settled or unchanged
         if not self.error:  # it is what was loaded
             return False
-        return self.failures <= retries.most and now >= self.retry_at
+        return self.failures <= retries.max_retries and now >= self.retry_at
 
-    def _revived(self, source: Source) -> bool:
-        """Whether it was only waiting for its last user to be closed, and is wanted again before that."""
+    def _reactivate(self, source: Source) -> bool:
+        """Make it AVAILABLE again where it is wanted again before its last user has ended; whether that was so."""
         if self.state != UNLOADING or source != self.tried or self.loaded is None or self.loaded.servable is None:
             return False
         self.state, self.loaded.retired = AVAILABLE, False
@@ -138,18 +138,21 @@ class Version:
         status.status.error_code, status.status.error_message = self.error_code, self.error
         return status
 
+    def _clear_error(self) -> None:
+        self.error_code, self.error = error_codes_pb2.OK, ""
+
 
 @dataclass(slots=True, eq=False)
 class Model:
-    """A model of the configuration in force, or one that was (its versions may still be in use)."""
+    """A model of the active configuration, or of a former one (its versions may still be in use)."""
 
     config: ModelConfig
     versions: dict[int, Version] = field(default_factory=dict)
     configured: bool = True
-    wanted: set[int] | None = None  # at the last look; `None` before the first one
-    held: set[int] = field(default_factory=set)  # loaded for a reload that has not been decided yet
+    wanted: set[int] | None = None  # at the last poll; `None` before the first one
+    held: set[int] = field(default_factory=set)  # loaded for the labels of a reload that is under way
     missing: set[int] = field(default_factory=set)  # specific versions that were not found
-    trouble: str = ""  # of its base path
+    base_path_error: str = ""
 
     def newest_first(self) -> list[Version]:
         return sorted(self.versions.values(), key=lambda each: -each.number)
@@ -159,7 +162,7 @@ class Model:
         return {each.number for each in self.versions.values() if each.state == AVAILABLE}
 
     def superseded(self) -> list[Version]:
-        """The AVAILABLE versions that nobody wants, once one that is wanted can take their place."""
+        """The AVAILABLE versions that are not wanted, once one that is wanted can replace them."""
         if self.wanted is None:
             return []
         available = self.available()

@@ -19,6 +19,7 @@ from wsgiapp.modelserver.inference.predict import predict
 from wsgiapp.modelserver.inference.regress import regress
 from wsgiapp.modelserver.servables import runtime
 from wsgiapp.modelserver.servables.servable import InferenceOptions, Servable
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import PredictionLog
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def warm_up(servable: Servable, path: Path, options: InferenceOptions, *, iterat
     started, count = time.monotonic(), 0
     for count, record in enumerate(_records(file), start=1):
         if count > MAX_RECORDS:
-            raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
+            raise invalid_argument(texts.TOO_MANY_WARMUP_RECORDS.format(maximum=MAX_RECORDS, path=file))
         try:
             for _ in range(iterations):
                 _replay(servable, record, options)
@@ -60,20 +61,18 @@ def _records(file: Path) -> Iterator[bytes]:
     try:
         yield from runtime.tf_record_iterator(str(file))
     except runtime.errors.DataLossError as exc:
-        raise ServingError(
-            grpc.StatusCode.DATA_LOSS,
-            f"{file}: {exc.message}. Please verify your warmup data is in TFRecord format.",
-        ) from exc
+        problem = texts.WARMUP_NOT_TFRECORD.format(error=f"{file}: {exc.message}")
+        raise ServingError(grpc.StatusCode.DATA_LOSS, problem) from exc
 
 
 def _replay(servable: Servable, record: bytes, options: InferenceOptions) -> None:
     try:
         entry = PredictionLog.FromString(record)
     except DecodeError as exc:
-        raise invalid_argument(f"Failed to parse warmup record: {exc}") from exc
+        raise invalid_argument(texts.WARMUP_RECORD_NOT_PARSED.format(record=exc)) from exc
     kind = entry.WhichOneof("log_type")
     if kind in CALLS:
         CALLS[kind](servable, getattr(entry, kind).request, options)
     elif kind is not None:
         number = PredictionLog.DESCRIPTOR.fields_by_name[kind].number
-        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
+        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, texts.UNSUPPORTED_WARMUP_LOG.format(log_type=number))

@@ -14,7 +14,7 @@ def read(path: Path) -> grpc.ServerCredentials:
     """The credentials of an SSLConfig, whose fields hold the keys and certificates themselves, in PEM.
 
     Raises `SettingsError` for what does not parse, or a key and a certificate that are no pair: gRPC itself would take
-    them, and then fail each handshake without a word.
+    them, and then fail each handshake without an error in the log.
     """
     config = text_configs.read("SSLConfig", path)
     _check_pair(path, config.server_key, config.server_cert)

@@ -6,7 +6,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import OVERALL_HEALTH, HealthServicer
 
-from wsgiapp.modelserver.lifecycle.manager import Manager
+from wsgiapp.modelserver.lifecycle.leases import Leases
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -14,31 +14,34 @@ SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class Health:
-    """Keeps the health service's answers true: a model serves while a version of it is AVAILABLE; all, while all do."""
+    """Keeps the health service up to date.
 
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
+    A model is SERVING while a version of it is AVAILABLE, the server while all models are.
+    """
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
         self._servicer = HealthServicer()
         self._servicer.set(OVERALL_HEALTH, NOT_SERVING)
-        self._told: dict[str, int] = {OVERALL_HEALTH: NOT_SERVING}
-        self._lock = threading.Lock()  # one update at a time, so that the last one told is the last one true
-        manager.subscribe(self.update)
+        self._published: dict[str, int] = {OVERALL_HEALTH: NOT_SERVING}
+        self._lock = threading.Lock()  # one update at a time, so that the last one published is the present state
+        leases.subscribe(self.update)
 
     def add_to(self, server: grpc.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     def update(self) -> None:
-        """Tell what has changed."""
+        """Publish what has changed."""
         with self._lock:
-            models = self._manager.availability()
+            models = self._leases.availability()
             now = {name: SERVING if available else NOT_SERVING for name, available in models.items()}
             now[OVERALL_HEALTH] = SERVING if all(models.values()) else NOT_SERVING
-            for name in self._told.keys() - now.keys():
+            for name in self._published.keys() - now.keys():
                 now[name] = SERVICE_UNKNOWN
             for name, status in now.items():
-                if self._told.get(name) != status:
+                if self._published.get(name) != status:
                     self._servicer.set(name, status)
-            self._told = now
+            self._published = now
 
     def drain(self) -> None:
         """NOT_SERVING from now on."""

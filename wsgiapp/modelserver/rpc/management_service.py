@@ -1,17 +1,17 @@
-"""`wsgiapp.ModelManagement`: what TF Serving keeps to itself. The client's end is `backend`."""
+"""`wsgiapp.ModelManagement`: what TF Serving has no method for. The client's side is in `wsgiapp.backend`."""
 
 from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2, wrappers_pb2
 
-from wsgiapp.modelserver.lifecycle.reloads import Reloads
+from wsgiapp.modelserver.lifecycle.config_reloads import ConfigReloads
 from wsgiapp.modelserver.rpc.monitoring import Metrics
 from wsgiapp.tfserving.messages import MODEL_MANAGEMENT, ModelServerConfig
 
 
-def handler(reloads: Reloads, metrics: Metrics) -> grpc.GenericRpcHandler:
-    """GetConfig answers the configuration in force, GetMetrics the counters in Prometheus's text format."""
+def handler(reloads: ConfigReloads, metrics: Metrics) -> grpc.GenericRpcHandler:
+    """GetConfig answers the active configuration, GetMetrics the metrics in Prometheus's text format."""
 
     def get_config(request: empty_pb2.Empty, context: grpc.ServicerContext) -> ModelServerConfig:
         return reloads.config

@@ -1,4 +1,4 @@
-"""Counters of this process in Prometheus's text format, under TF Serving's names."""
+"""Metrics of this process in Prometheus's text format, under TF Serving's names."""
 
 import threading
 import time
@@ -10,7 +10,8 @@ import grpc
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric, UntypedMetricFamily
 
-from wsgiapp.modelserver.lifecycle.manager import Manager
+from wsgiapp.modelserver.lifecycle.leases import Leases
+from wsgiapp.modelserver.lifecycle.loader import Loader
 
 # TF Serving's buckets (`tensorflow_serving/servables/tensorflow/util.cc`): from 10 microseconds up, each 1.8 times the
 # one before.
@@ -21,8 +22,9 @@ OTHER_MODEL = "unknown"  # a name that a client made up must not become a label 
 class Metrics:
     """Counts calls by model and status, and shows what is loaded."""
 
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
+    def __init__(self, leases: Leases, loader: Loader) -> None:
+        self._leases = leases
+        self._loader = loader
         self._registry = CollectorRegistry()
         self._lock = threading.Lock()
         self._calls: Counter[tuple[str, str]] = Counter()
@@ -37,18 +39,18 @@ class Metrics:
 
     def observe(self, model: str, method: str, code: str, seconds: float) -> None:
         """Count a call."""
-        if not self._manager.is_configured(model):
+        if not self._leases.is_configured(model):
             model = OTHER_MODEL
         with self._lock:
             self._calls[model, code] += 1
         self._latency.labels(model, method, "GRPC").observe(seconds * 1e6)
 
     def text(self) -> bytes:
-        """All of it."""
+        """All metrics."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        """What is only looked up, and the counters: prometheus-client ends the names of its own in `_total`."""
+        """The gauges, and the counters: prometheus-client ends the names of its own counters in `_total`."""
         calls = UntypedMetricFamily(":tensorflow:serving:request_count", "Calls.", labels=["model_name", "status"])
         with self._lock:
             for labels, count in self._calls.items():
@@ -56,18 +58,18 @@ class Metrics:
         loads = UntypedMetricFamily(
             "wsgiapp:modelserver:load_attempts", "Attempts to load a version.", labels=["model_name", "status"]
         )
-        for (name, succeeded), count in self._manager.attempts().items():
+        for (name, succeeded), count in self._loader.attempts().items():
             loads.add_metric([name, "OK" if succeeded else "ERROR"], count)
         available = GaugeMetricFamily(
             "wsgiapp:modelserver:model_available", "1 while a version of the model answers.", labels=["model_name"]
         )
-        for name, is_available in self._manager.availability().items():
+        for name, is_available in self._leases.availability().items():
             available.add_metric([name], float(is_available))
         return [calls, loads, available]
 
 
 class CountingInterceptor(grpc.ServerInterceptor):
-    """Tells `Metrics` of each call of PredictionService."""
+    """Counts each call of PredictionService in `Metrics`."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

@@ -1,4 +1,4 @@
-"""PredictionService: lease the version that a request asks for, answer, say which version it was."""
+"""PredictionService: each call leases the version that it asks for, and its answer names that version."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,9 @@ from wsgiapp.modelserver.inference.classify import classify
 from wsgiapp.modelserver.inference.multi_inference import multi_inference
 from wsgiapp.modelserver.inference.predict import predict
 from wsgiapp.modelserver.inference.regress import regress
-from wsgiapp.modelserver.lifecycle.manager import Manager
+from wsgiapp.modelserver.lifecycle.leases import Leases
 from wsgiapp.modelserver.servables.servable import InferenceOptions, Servable
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import (
     ClassificationRequest,
     ClassificationResponse,
@@ -34,8 +35,8 @@ SIGNATURE_DEF = "signature_def"
 class PredictionService(PredictionServiceServicer):
     """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
-    def __init__(self, manager: Manager, options: InferenceOptions) -> None:
-        self._manager = manager
+    def __init__(self, leases: Leases, options: InferenceOptions) -> None:
+        self._leases = leases
         self._options = options
 
     def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
@@ -70,10 +71,10 @@ class PredictionService(PredictionServiceServicer):
         with aborting(context):
             spec = _spec(request)
             if not request.metadata_field:
-                raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
+                raise invalid_argument(texts.NO_METADATA_FIELD)
             for field in request.metadata_field:
                 if field != SIGNATURE_DEF:
-                    raise invalid_argument(f"Metadata field {field} is not supported")
+                    raise invalid_argument(texts.UNSUPPORTED_METADATA_FIELD.format(field=field))
             signatures = SignatureDefMap()
             with self._lease(spec, context) as (version, servable):
                 for name, signature in servable.signatures.items():
@@ -86,12 +87,12 @@ class PredictionService(PredictionServiceServicer):
 
     @contextmanager
     def _lease(self, spec: ModelSpec, context: grpc.ServicerContext) -> Iterator[tuple[int, Servable]]:
-        """As `Manager.lease`; nothing is run for a client that gave up while its call waited for a thread."""
+        """As `Leases.lease`; nothing is run for a call that ended while it waited for a thread."""
         if not spec.name:
-            raise invalid_argument("ModelSpec has no name specified.")
+            raise invalid_argument(texts.NO_MODEL_NAME)
         if not context.is_active():
-            raise ServingError(grpc.StatusCode.CANCELLED, "the client gave up before its call was begun")
-        with self._manager.lease(spec) as leased:
+            raise ServingError(grpc.StatusCode.CANCELLED, "the call was cancelled, or timed out, before it was begun")
+        with self._leases.lease(spec) as leased:
             yield leased
 
 
@@ -99,5 +100,5 @@ def _spec(
     request: PredictRequest | ClassificationRequest | RegressionRequest | GetModelMetadataRequest,
 ) -> ModelSpec:
     if not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
+        raise invalid_argument(texts.MISSING_MODEL_SPEC)
     return request.model_spec

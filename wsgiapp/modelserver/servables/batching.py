@@ -3,8 +3,8 @@
     BatchScheduler   threads that run batches, shared by all versions of all models
     BatchedServable  a servable whose runs go through the scheduler
 
-Better than TF Serving's in two points: requests of incompatible shapes get batches of their own instead of an error,
-and when a batch fails, its requests are run one by one, so that only the one at fault fails.
+It differs from TF Serving's in two points: requests of incompatible shapes get batches of their own instead of an
+error, and when a batch fails, its requests are run one by one, so that only the one at fault fails.
 """
 
 import threading
@@ -20,9 +20,9 @@ import numpy as np
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.servables.batching_parameters import BatchingParameters
 from wsgiapp.modelserver.servables.servable import Servable
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import SignatureDef
-
-Arrays = Mapping[str, np.ndarray]
+from wsgiapp.tfserving.tensors import Arrays
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +49,7 @@ class Batch:
 class BatchScheduler:
     """Fills batches and runs them on `num_batch_threads` threads, first come, first served.
 
-    A batch leaves when it is full, or `batch_timeout_micros` after its first task, as soon as a thread is free.
+    A batch is run when it is full, or `batch_timeout_micros` after its first task, as soon as a thread is free.
     """
 
     def __init__(self, parameters: BatchingParameters) -> None:
@@ -85,17 +85,14 @@ class BatchScheduler:
     def _check_capacity(self, queue: Hashable) -> None:
         enqueued, limit = self._enqueued[queue], max(1, self.parameters.max_enqueued_batches)
         if enqueued >= limit:
-            raise ServingError(
-                grpc.StatusCode.UNAVAILABLE,
-                "The batch scheduling queue to which this task was submitted is full; currently "
-                f"{enqueued} batches enqueued and max_enqueued_batches is {limit}",
-            )
+            problem = texts.BATCHING_QUEUE_FULL.format(enqueued=enqueued, maximum=limit)
+            raise ServingError(grpc.StatusCode.UNAVAILABLE, problem)
 
     def _work(self) -> None:
         while True:
             batch = self._next()
             batch.run(batch.tasks)
-            del batch  # it holds the servable, which may be unloaded before there is another one
+            del batch  # a reference to the servable, which may be unloaded before the next batch comes
 
     def _next(self) -> Batch:
         """The first batch that is due, taken from the queue."""
@@ -130,9 +127,7 @@ class BatchedServable:
         """As `servable.Servable.run`. Dimension 0 of every feed, and of every output, must be the rows of the batch."""
         rows = _rows(feeds)
         if rows > self._parameters.max_batch_size:
-            raise invalid_argument(
-                f"Task size {rows} is larger than maximum input batch size {self._parameters.max_batch_size}"
-            )
+            raise invalid_argument(texts.TASK_TOO_LARGE.format(size=rows, maximum=self._parameters.max_batch_size))
         if rows == 0:  # nothing that padding could repeat
             return self._servable.run(feeds, fetches)
         names = tuple(sorted(set(fetches)))
@@ -161,7 +156,7 @@ class BatchedServable:
         )
 
     def _answer(self, tasks: Sequence[Task], names: Sequence[str]) -> None:
-        """Run the tasks together; where that fails, each alone, so that none bears another one's fault."""
+        """Run the tasks together; where that fails, each alone, so that only the one at fault fails."""
         try:
             values = self._run_together(tasks, names)
         except Exception as exc:
@@ -183,25 +178,21 @@ class BatchedServable:
         values = self._servable.run(feeds, names)
         for value in values:
             if value.ndim == 0:
-                raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
+                raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, texts.BATCHED_OUTPUT_IS_SCALAR)
             if len(value) != size:
-                raise ServingError(
-                    grpc.StatusCode.FAILED_PRECONDITION,
-                    "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
-                    "input tensors",
-                )
+                raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, texts.WRONG_BATCHED_OUTPUT)
         return values
 
 
 def _rows(feeds: Arrays) -> int:
-    """Dimension 0 of the feeds. Raises `ServingError` (INVALID_ARGUMENT) where they have none in common."""
+    """Dimension 0 of the feeds. Raises `ServingError` (INVALID_ARGUMENT) where they differ."""
     if not feeds:
-        raise invalid_argument("Batching Run() must have at least one input tensor")
+        raise invalid_argument(texts.NO_BATCHING_INPUT)
     if any(array.ndim == 0 for array in feeds.values()):
-        raise invalid_argument("Batching Run() input tensors must have at least one dimension")
+        raise invalid_argument(texts.BATCHING_INPUT_IS_SCALAR)
     sizes = {len(array) for array in feeds.values()}
     if len(sizes) > 1:
-        raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
+        raise invalid_argument(texts.DIFFERENT_BATCHING_INPUTS)
     return sizes.pop()
 
 
@@ -211,7 +202,7 @@ def _portions(rows: int, size: int) -> list[tuple[int, int]]:
 
 
 def _merged(arrays: Sequence[np.ndarray], padding: int) -> np.ndarray:
-    """The arrays below each other, each padded to the longest in every other dimension, then `padding` more rows.
+    """The arrays below each other, each padded to the maximum of every other dimension, then `padding` more rows.
 
     Padding repeats what is there, the first element or the first row of the last array: values that the model takes.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 from wsgiapp.errors import SettingsError
 from wsgiapp.modelserver import text_configs
+from wsgiapp.tfserving import texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +63,16 @@ def _given(message: Any) -> dict[str, Any]:
 def _problem(parameters: BatchingParameters) -> str:
     """What is wrong with the values; empty where nothing is."""
     for name in ("max_batch_size", "max_execution_batch_size", "num_batch_threads"):
-        if getattr(parameters, name) < 1:
-            return f"{name} must be positive; was {getattr(parameters, name)}"
+        if (value := getattr(parameters, name)) < 1:
+            return texts.MUST_BE_POSITIVE.format(name=name, value=value)
     for name in ("batch_timeout_micros", "max_enqueued_batches"):
-        if getattr(parameters, name) < 0:
-            return f"{name} must be non-negative; was {getattr(parameters, name)}"
+        if (value := getattr(parameters, name)) < 0:
+            return texts.MUST_NOT_BE_NEGATIVE.format(name=name, value=value)
     if parameters.run_size > parameters.max_batch_size:
         return "max_execution_batch_size must be less than or equal to max_batch_size"
     sizes = parameters.allowed_batch_sizes
     if any(size >= next_size for size, next_size in zip((0, *sizes), sizes, strict=False)):
         return "allowed_batch_sizes entries must be positive and monotonically increasing"
     if sizes and sizes[-1] != parameters.run_size:
-        return (
-            f"Last entry in allowed_batch_sizes must match max_batch_size; last entry was {sizes[-1]}; "
-            f"expected {parameters.run_size}"
-        )
+        return texts.WRONG_LAST_BATCH_SIZE.format(found=sizes[-1], expected=parameters.run_size)
     return ""

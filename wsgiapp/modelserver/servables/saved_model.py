@@ -12,13 +12,14 @@ import numpy as np
 
 from wsgiapp.modelserver.errors import ServingError
 from wsgiapp.modelserver.servables import runtime
-from wsgiapp.modelserver.servables.session_call import POOL, Prepared, Run
+from wsgiapp.modelserver.servables.session_call import POOL, SHORT_SECONDS, Run, SessionCall, Trials
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import SignatureDef
+from wsgiapp.tfserving.saved_model import SERVE_TAG
+from wsgiapp.tfserving.tensors import Arrays
+from wsgiapp.tfserving.version_dirs import BINARY_FILE, CHUNKED_FILE, TEXT_FILE
 
-SERVE_TAG = "serve"
-MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
-
-# Each set of outputs that clients ask for is prepared once, which takes memory: the oldest gives way.
+# Each set of outputs that clients ask for is prepared once, which takes memory: the oldest one is removed.
 MAX_CALLABLES = 128
 
 GRPC_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -34,10 +35,12 @@ class SavedModelServable:
         *,
         intra_op_threads: int = 0,
         inter_op_threads: int = 0,
+        short_seconds: float = SHORT_SECONDS,
     ) -> None:
         """Load the meta graph with the `tags`. Raises `ServingError` in one line that names the directory.
 
-        `inter_op_threads` run operations at the same time; with 0, as many as there are cores, where that is quicker.
+        `inter_op_threads` run operations at the same time; with 0, as many as there are cores, for calls that take more
+        than `short_seconds` of CPU time.
         """
         config = runtime.config_pb2.ConfigProto(
             intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
@@ -45,6 +48,7 @@ class SavedModelServable:
         config.gpu_options.allow_growth = True
         self._session = runtime.Session(graph=runtime.Graph(), config=config)
         self._choose_threads = not inter_op_threads
+        self._short_seconds = short_seconds
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Run] = {}
         self._lock = threading.Lock()
         self.signatures: Mapping[str, SignatureDef] = {}
@@ -54,11 +58,11 @@ class SavedModelServable:
             self.signatures = dict(meta_graph.signature_def)
         except Exception as exc:
             error = _load_error(path, exc)
-        if error is not None:  # only now, when the frames of TensorFlow's error hold the graph no more
+        if error is not None:  # only now, when the frames of TensorFlow's error refer to the graph no more
             self.close()
             raise error
 
-    def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
+    def run(self, feeds: Arrays, fetches: Sequence[str]) -> list[np.ndarray]:
         """As `servable.Servable.run`."""
         feed_names, fetch_names = tuple(sorted(feeds)), tuple(sorted(set(fetches)))
         try:
@@ -91,7 +95,9 @@ class SavedModelServable:
             if (feeds, fetches) not in self._callables:
                 if len(self._callables) == MAX_CALLABLES:
                     del self._callables[next(iter(self._callables))]
-                self._callables[feeds, fetches] = Prepared(prepare) if self._choose_threads else prepare(POOL)
+                self._callables[feeds, fetches] = (
+                    SessionCall(prepare, Trials(self._short_seconds)) if self._choose_threads else prepare(POOL)
+                )
             return self._callables[feeds, fetches]
 
 
@@ -113,11 +119,13 @@ def _load_error(path: Path, exc: Exception) -> ServingError:
 
 
 def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
-    if not any((path / name).exists() for name in MODEL_FILES):
-        return grpc.StatusCode.NOT_FOUND, (
-            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
-            "`saved_model.pb`): copy the whole export into it"
-        )
+    if not any((path / name).exists() for name in (BINARY_FILE, TEXT_FILE)):
+        if (path / CHUNKED_FILE).exists():
+            return grpc.StatusCode.UNIMPLEMENTED, (
+                f"{CHUNKED_FILE} can be read by TensorFlow's C++ loader only, as in TF Serving's container: export the "
+                "model without SaveOptions(experimental_image_format=True)"
+            )
+        return grpc.StatusCode.NOT_FOUND, f"{texts.NO_SAVED_MODEL}: copy the whole export into it"
     match exc:
         case PermissionError() | runtime.errors.PermissionDeniedError():
             return grpc.StatusCode.PERMISSION_DENIED, "its files cannot be read: let the server's user read them"

@@ -1,4 +1,4 @@
-"""What the rest of the model server needs of a loaded version, however it was loaded."""
+"""A loaded version as the rest of the model server uses it, however it was loaded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from wsgiapp.tfserving.messages import ModelSpec, SignatureDef
-
-DEFAULT_SIGNATURE = "serving_default"
+from wsgiapp.tfserving.saved_model import DEFAULT_SIGNATURE
+from wsgiapp.tfserving.tensors import Arrays
 
 
 class Servable(Protocol):
@@ -16,7 +16,7 @@ class Servable(Protocol):
 
     signatures: Mapping[str, SignatureDef]
 
-    def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
+    def run(self, feeds: Arrays, fetches: Sequence[str]) -> list[np.ndarray]:
         """The values of the tensors `fetches`, in that order. Strings are bytes in object arrays.
 
         Safe to be called from several threads. Raises `ServingError`.
@@ -24,7 +24,7 @@ class Servable(Protocol):
         ...
 
     def close(self) -> None:
-        """Give everything back; nobody may call `run` any more."""
+        """Free all memory and threads; `run` may not be called any more."""
         ...
 
 
@@ -32,7 +32,7 @@ class Servable(Protocol):
 class InferenceOptions:
     """How requests are read and answered.
 
-    `tensor_content` answers numbers in `tensor_content` instead of the typed fields. `check_method_names` refuses a
+    `tensor_content` answers numbers in `tensor_content` instead of the typed fields. `check_method_names` rejects a
     signature that was not exported for the call; off by default, as in TF Serving, because TensorFlow 2 exports every
     signature for Predict.
     """
@@ -47,5 +47,5 @@ def signature_key(spec: ModelSpec) -> str:
 
 
 def answered_spec(spec: ModelSpec) -> ModelSpec:
-    """The `model_spec` of a response, but for its version, which only the manager knows."""
+    """The `model_spec` of a response, without its version, which only the lease knows."""
     return ModelSpec(name=spec.name, signature_name=signature_key(spec))

@@ -1,4 +1,4 @@
-"""`Prepared`: a call of TensorFlow's on the threads that suit it."""
+"""A call of TensorFlow's session, on the threads that suit it."""
 
 import math
 import threading
@@ -18,29 +18,44 @@ CALLERS_THREAD, POOL = -1, 0  # `RunOptions.inter_op_thread_pool`
 Run = Callable[..., list[Any]]
 
 
-class Prepared:
-    """A call that begins in its caller's thread, and moves to the pool if the quickest of its first runs is long.
+class Trials:
+    """Decides by the CPU times of a call's first runs whether it is long. The first runs may come at the same time."""
 
-    They are measured in CPU time of that thread: the first runs often come at the same time.
+    def __init__(self, short_seconds: float) -> None:
+        self._short_seconds = short_seconds
+        self._lock = threading.Lock()
+        self._left = TRIALS
+        self._fastest = math.inf
+
+    @property
+    def are_over(self) -> bool:
+        return self._left <= 0
+
+    def record(self, seconds: float) -> bool:
+        """Count a run; whether it was the last trial, and none of them took `short_seconds` or less."""
+        with self._lock:
+            self._left -= 1
+            self._fastest = min(self._fastest, seconds)
+            return self._left == 0 and self._fastest > self._short_seconds
+
+
+class SessionCall:
+    """A call that begins in its caller's thread, and moves to TensorFlow's pool of threads if its trials were long.
+
+    Trials are measured in CPU time of the caller's thread, which has no other calls' time in it.
     """
 
-    def __init__(self, prepare: Callable[[int], Run]) -> None:
+    def __init__(self, prepare: Callable[[int], Run], trials: Trials) -> None:
+        """`prepare` makes the call for `CALLERS_THREAD` or `POOL`."""
         self._prepare = prepare
         self._run = prepare(CALLERS_THREAD)
-        self._lock = threading.Lock()
-        self._trials = TRIALS
-        self._quickest = math.inf
+        self._trials = trials
 
     def __call__(self, *values: np.ndarray) -> list[Any]:
-        if self._trials <= 0:
+        if self._trials.are_over:
             return self._run(*values)
         started = time.thread_time()
         results = self._run(*values)
-        took = time.thread_time() - started
-        with self._lock:
-            self._trials -= 1
-            self._quickest = min(self._quickest, took)
-            is_long = self._trials == 0 and self._quickest > SHORT_SECONDS
-        if is_long:
+        if self._trials.record(time.thread_time() - started):
             self._run = self._prepare(POOL)
         return results

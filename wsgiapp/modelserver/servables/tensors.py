@@ -9,6 +9,7 @@ import numpy as np
 
 from wsgiapp.errors import InternalError
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import TensorProto, types_pb2
 from wsgiapp.tfserving.tensors import NUMPY_TYPES, TENSORFLOW_TYPES, decode_tensor, encode_tensor
 
@@ -31,7 +32,7 @@ def decode_input(tensor: TensorProto, name: str) -> np.ndarray:
         layout, dtype = LAYOUTS[tensor.dtype]
         return decode_tensor(_retyped(tensor, layout)).view(dtype)
     except InternalError as exc:
-        raise invalid_argument(f"tensor parsing error: {name}: {exc}") from exc
+        raise invalid_argument(f"{texts.TENSOR_PARSING_ERROR.format(alias=name)}: {exc}") from exc
 
 
 def encode_output(array: np.ndarray, dtype: int, name: str, *, tensor_content: bool) -> TensorProto:
@@ -46,11 +47,6 @@ def encode_output(array: np.ndarray, dtype: int, name: str, *, tensor_content: b
         return _retyped(encode_tensor(array.view(NUMPY_TYPES[layout]), as_content=tensor_content), dtype)
     except InternalError as exc:
         raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"output {name} cannot be answered: {exc}") from exc
-
-
-def dtype_name(dtype: int) -> str:
-    """A `DataType` as TensorFlow prints it: float, string, int32."""
-    return str(types_pb2.DataType.Name(dtype)).removeprefix("DT_").lower()
 
 
 def array_type(array: np.ndarray) -> str:

@@ -15,18 +15,14 @@ import numpy as np
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.servables import runtime
 from wsgiapp.modelserver.servables.saved_model import release_memory
-from wsgiapp.modelserver.servables.servable import DEFAULT_SIGNATURE
 from wsgiapp.modelserver.servables.signatures import PREDICT
 from wsgiapp.modelserver.servables.tensors import shape_text
 from wsgiapp.tfserving.messages import SignatureDef, TensorInfo, types_pb2
-from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES
+from wsgiapp.tfserving.saved_model import DEFAULT_SIGNATURE
+from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES, Arrays
 
 # The package ai-edge-litert, to which the warning points, has the same class; TensorFlow 2.21 still ships it.
 warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
-
-MODEL_FILE = "model.tflite"
-
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +153,7 @@ def _tensor_info(name: str, details: Mapping[str, Any]) -> TensorInfo:
 
 
 def _check_shape(alias: str, array: np.ndarray, info: TensorInfo) -> None:
-    """Refuse what the model was not made for: not every operation of TensorFlow Lite notices, and some read on.
+    """Reject what the model does not take: not every operation of TensorFlow Lite checks shapes, some read beyond.
 
     The text leaves dimension 0 out, which is the rows of all that share the run.
     """

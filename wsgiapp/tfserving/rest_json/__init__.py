@@ -1,5 +1,3 @@
-"""TF Serving's REST JSON <-> numpy arrays and messages.
+"""TF Serving's REST JSON <-> numpy arrays and messages, by the rules of its `util/json_tensor.cc`.
 
-The rules and the texts of errors are those of TF Serving's `util/json_tensor.cc`. Arrays are converted by numpy and
-orjson as a whole; single values are looked at only to say what was wrong with them.
-"""
+Arrays are converted as a whole by numpy and orjson; single values are looked at only to say what is wrong with them."""

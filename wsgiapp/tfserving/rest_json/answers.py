@@ -6,22 +6,21 @@ Rows and results stand on one line each list, columns have a line for each eleme
 import base64
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import orjson
 
 from wsgiapp.errors import InvalidArgument
+from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import ClassificationResult, RegressionResult
-from wsgiapp.tfserving.rest_json.tensors import type_name
-from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES
+from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES, Arrays, dtype_name
 
 BYTES_SUFFIX = "_bytes"
 INDENT = b"    "
 
 
-def predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
+def predictions(outputs: Arrays) -> bytes:
     """`{"predictions": [...]}`: one item a row; an object by output name only where there are several outputs.
 
     Raises `InvalidArgument` for outputs that have no rows in common.
@@ -40,13 +39,13 @@ def predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
     return _document("predictions", b"[" + rows + b"\n" + INDENT + b"]")
 
 
-def columns(outputs: Mapping[str, np.ndarray]) -> bytes:
+def columns(outputs: Arrays) -> bytes:
     """`{"outputs": ...}`: whole tensors; an object by output name only where there are several outputs.
 
     Raises `InvalidArgument` for a type that JSON has no place for.
     """
     if not outputs:
-        raise InvalidArgument("Cannot convert empty tensor map to JSON")
+        raise InvalidArgument(texts.NO_OUTPUTS)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
         return _document("outputs", _indented(_lines(name, array), 1))
@@ -58,7 +57,7 @@ def columns(outputs: Mapping[str, np.ndarray]) -> bytes:
 def classifications(result: ClassificationResult) -> bytes:
     """`{"results": [[[label, score], ...], ...]}`. Raises `InvalidArgument` for a result of nothing."""
     if not result.classifications:
-        raise InvalidArgument("Cannot convert empty ClassificationResults to JSON")
+        raise InvalidArgument(texts.NO_CLASSIFICATIONS)
     items = []
     for each in result.classifications:
         scores = _floats([one.score for one in each.classes])
@@ -70,7 +69,7 @@ def classifications(result: ClassificationResult) -> bytes:
 def regressions(result: RegressionResult) -> bytes:
     """`{"results": [value, ...]}`. Raises `InvalidArgument` for a result of nothing."""
     if not result.regressions:
-        raise InvalidArgument("Cannot convert empty RegressionResults to JSON")
+        raise InvalidArgument(texts.NO_REGRESSIONS)
     values = _floats([each.value for each in result.regressions])
     return _document("results", b"[" + b", ".join(values) + b"]")
 
@@ -84,17 +83,17 @@ def _document(key: str, value: bytes) -> bytes:
     return b"{\n" + INDENT + _text(key) + b": " + value + b"\n}"
 
 
-def _require_rows(outputs: Mapping[str, np.ndarray]) -> None:
+def _require_rows(outputs: Arrays) -> None:
     if not outputs:
-        raise InvalidArgument("Cannot convert empty tensor map to JSON")
+        raise InvalidArgument(texts.NO_OUTPUTS)
     rows = 0
     for name, array in outputs.items():
         if array.ndim == 0:
-            raise InvalidArgument(f"Tensor name: {name} has no shape information ")
+            raise InvalidArgument(texts.OUTPUT_IS_SCALAR.format(name=name))
         if len(array) < 1:
-            raise InvalidArgument(f"Tensor name: {name} has invalid batch size: {len(array)}")
+            raise InvalidArgument(texts.OUTPUT_IS_EMPTY.format(name=name, size=len(array)))
         if rows and rows != len(array):
-            raise InvalidArgument(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}")
+            raise InvalidArgument(texts.OUTPUTS_DIFFER.format(name=name, size=len(array), expected=rows))
         rows = len(array)
 
 
@@ -138,7 +137,8 @@ def _numbers(array: np.ndarray, layout: int = 0) -> bytes:
     What is not finite is bare: NaN, Infinity, -Infinity.
     """
     if array.dtype.kind not in "fiub":
-        raise InvalidArgument(f"Failed to write JSON value for tensor type: {type_name(TENSORFLOW_TYPES[array.dtype])}")
+        dtype = dtype_name(TENSORFLOW_TYPES[array.dtype])
+        raise InvalidArgument(texts.OUTPUT_TYPE_NOT_SUPPORTED.format(dtype=dtype))
     if array.ndim == 0:
         return _numbers(array.reshape(1))[1:-1]
     text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY | layout)

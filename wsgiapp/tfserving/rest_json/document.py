@@ -10,9 +10,11 @@ from typing import Any
 import orjson
 
 from wsgiapp.errors import InvalidArgument
+from wsgiapp.tfserving import texts
+from wsgiapp.tfserving.messages import INT64_MAX
 
-# TF Serving answers with rapidjson's words (rapidjson/error/en.h); on the left what is in orjson's.
-TEXTS: Mapping[str, str] = {
+# A part of orjson's error -> the text of rapidjson's (rapidjson/error/en.h), with which TF Serving answers.
+RAPIDJSON_ERRORS: Mapping[str, str] = {
     "input data is empty": "The document is empty.",
     "content after document": "The document root must not be followed by other values.",
     "expected a string key": "Missing a name for object member.",
@@ -35,7 +37,7 @@ SHOWN_CHARS = 200
 def parse(body: bytes) -> dict[str, Any]:
     """The object in `body`. Integers beyond 64 bits are floats. Raises `InvalidArgument`."""
     if not body:
-        raise InvalidArgument("JSON Parse error: The document is empty")
+        raise InvalidArgument(texts.EMPTY_DOCUMENT)
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
         document = orjson.loads(body)
@@ -44,7 +46,7 @@ def parse(body: bytes) -> dict[str, Any]:
             raise _parse_error(exc) from exc
         document = _parse_not_finite(body)
     if not isinstance(document, dict):
-        raise InvalidArgument(f"JSON Value: {shown(document)} Is not object")
+        raise InvalidArgument(texts.NOT_AN_OBJECT.format(value=shown(document)))
     return document
 
 
@@ -52,9 +54,7 @@ def signature_name(document: dict[str, Any]) -> str:
     """The signature that a request names; empty for the default one."""
     name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise InvalidArgument(
-            f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
-        )
+        raise InvalidArgument(texts.SIGNATURE_NAME_NOT_STRING.format(value=shown(document)))
     return name
 
 
@@ -76,7 +76,7 @@ _encoder = json.JSONEncoder(indent=4, ensure_ascii=False)
 
 
 def _parse_not_finite(body: bytes) -> Any:
-    """By the standard library, a third as fast as orjson, which knows no NaN but tells every other mistake."""
+    """By the standard library, a third as fast as orjson, which knows no NaN but reports every other mistake."""
     try:
         orjson.loads(NOT_FINITE.sub(lambda match: b"0".ljust(len(match[0])), body))
         return json.loads(body.decode(), parse_int=_integer)
@@ -87,10 +87,10 @@ def _parse_not_finite(body: bytes) -> Any:
 def _integer(digits: str) -> int | float:
     """As orjson reads it."""
     number = int(digits)
-    return number if -(2**63) <= number < 2**64 else float(digits)
+    return number if -INT64_MAX - 1 <= number < 2**64 else float(digits)
 
 
 def _parse_error(error: Exception) -> InvalidArgument:
-    text = next((text for part, text in TEXTS.items() if part in str(error)), "Invalid value.")
+    text = next((text for part, text in RAPIDJSON_ERRORS.items() if part in str(error)), "Invalid value.")
     offset = len(error.doc[: error.pos].encode()) if isinstance(error, json.JSONDecodeError) else 0
-    return InvalidArgument(f"JSON Parse error: {text} at offset: {offset}")
+    return InvalidArgument(texts.PARSE_ERROR.format(error=text, offset=offset))

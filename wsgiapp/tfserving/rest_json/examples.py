@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from wsgiapp.errors import InvalidArgument
-from wsgiapp.tfserving.messages import Example, Feature, Input
+from wsgiapp.tfserving import texts
+from wsgiapp.tfserving.messages import INT64_MAX, Example, Feature, Input
 from wsgiapp.tfserving.rest_json.document import kind, shown
 from wsgiapp.tfserving.rest_json.tensors import decode_base64_object, is_base64_object, lossy
 
@@ -19,7 +20,7 @@ LISTS: Mapping[type, str] = {
     dict: "bytes_list",
 }
 TYPE_NAMES: Mapping[str, str] = {"float_list": "float", "int64_list": "int64", "bytes_list": "bytes"}
-LARGEST_FLOAT = float(np.finfo(np.float32).max)
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def read_examples(document: Mapping[str, Any]) -> Input:
@@ -31,14 +32,12 @@ def read_examples(document: Mapping[str, Any]) -> Input:
     else:
         examples = message.example_list.examples
     if "examples" not in document:
-        raise InvalidArgument(
-            f"JSON Value: {shown(document)} When method is classify, key 'examples' is expected and was not found"
-        )
+        raise InvalidArgument(texts.NO_EXAMPLES_KEY.format(value=shown(document)))
     items = document["examples"]
     if not isinstance(items, list):
-        raise InvalidArgument(f"JSON Value: {shown(document)} Expecting 'examples' value to be an list/array")
+        raise InvalidArgument(texts.EXAMPLES_NOT_LIST.format(value=shown(document)))
     if not items:
-        raise InvalidArgument(f"JSON Value: {shown(document)} 'examples' value is an empty array")
+        raise InvalidArgument(texts.EXAMPLES_EMPTY.format(value=shown(document)))
     for item in items:
         _fill(examples.add(), item)
     return message
@@ -46,7 +45,7 @@ def read_examples(document: Mapping[str, Any]) -> Input:
 
 def _fill(example: Example, value: Any) -> None:
     if not isinstance(value, dict):
-        raise InvalidArgument(f"Example must be JSON object but got JSON {kind(value)}")
+        raise InvalidArgument(texts.EXAMPLE_NOT_OBJECT.format(kind=kind(value)))
     features = example.features.feature
     for name, content in value.items():
         _fill_feature(features[name], name, content if isinstance(content, list) else [content])
@@ -59,11 +58,11 @@ def _fill_feature(feature: Feature, name: str, values: list[Any]) -> None:
     if not wanted or {LISTS.get(each) for each in set(map(type, values))} != {wanted}:
         raise _mixed(name, values, wanted)
     if wanted == "float_list":
-        if max(map(abs, _finite(values)), default=0) > LARGEST_FLOAT:
+        if max(map(abs, _finite(values)), default=0) > MAX_FLOAT32:
             raise InvalidArgument(lossy(max(_finite(values), key=abs), "float"))
     elif wanted == "int64_list":
-        if max(values) >= 2**63:
-            raise InvalidArgument(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        if max(values) > INT64_MAX:
+            raise InvalidArgument(texts.FEATURE_UINT64.format(name=name))
         values = list(map(int, values))  # booleans are numbers here
     else:
         values = [_bytes(name, value) for value in values]
@@ -90,8 +89,8 @@ def _mixed(name: str, values: list[Any], wanted: str) -> InvalidArgument:
     odd = next(value for value in values if LISTS.get(type(value)) is None or LISTS[type(value)] != wanted)
     if type(odd) not in LISTS or (isinstance(odd, dict) and not is_base64_object(odd)):
         return _unexpected(name, odd)
-    return InvalidArgument(f"Unexpected element type in feature: {name} expecting type: {TYPE_NAMES[wanted]}")
+    return InvalidArgument(texts.FEATURE_MIXED.format(name=name, expected=TYPE_NAMES[wanted]))
 
 
 def _unexpected(name: str, value: Any) -> InvalidArgument:
-    return InvalidArgument(f"Feature: {name} has element with unexpected JSON type: {kind(value)}")
+    return InvalidArgument(texts.FEATURE_WRONG_TYPE.format(name=name, kind=kind(value)))

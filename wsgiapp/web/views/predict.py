@@ -7,11 +7,11 @@ from wsgiapp.errors import InvalidField
 from wsgiapp.inference.data_plane import Timing
 from wsgiapp.inference.route import Choice
 from wsgiapp.pipelines.pipeline import Media
+from wsgiapp.tfserving.messages import INT64_MAX
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.request import Request
 from wsgiapp.web.response import Response, answer
 
-INT64_MAX = 2**63 - 1
 ANY = Choice()
 
 

@@ -11,10 +11,11 @@ from google.protobuf.message import Message
 
 from wsgiapp.backend.interface import Target
 from wsgiapp.errors import InvalidArgument
-from wsgiapp.tfserving.messages import ModelSpec, ModelVersionStatus
+from wsgiapp.tfserving import texts
+from wsgiapp.tfserving.messages import INT64_MAX, ModelSpec, ModelVersionStatus
 from wsgiapp.tfserving.rest_json import answers, document
 from wsgiapp.tfserving.rest_json.examples import read_examples
-from wsgiapp.tfserving.rest_json.tensors import read_inputs
+from wsgiapp.tfserving.rest_json.inputs import read_inputs
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.problems import malformed
 from wsgiapp.web.request import Request
@@ -26,7 +27,6 @@ MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?
 PREDICTION = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNORECASE)
 DESCRIPTION = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
 LIST = re.compile("/v1/models", re.IGNORECASE)
-LARGEST_VERSION = 2**63 - 1
 
 
 def serve(request: Request, planes: Planes, resource: str) -> Response:
@@ -105,20 +105,20 @@ PREDICTIONS: Mapping[str, Callable[[Request, Planes, Target], Response]] = {
 def _target(match: re.Match[str], request: Request) -> Target:
     version = None
     if digits := match["version"]:
-        if len(digits.lstrip("0")) > len(str(LARGEST_VERSION)) or int(digits) > LARGEST_VERSION:
-            raise InvalidArgument(f"Failed to convert version: {digits} to numeric.")
+        if len(digits.lstrip("0")) > len(str(INT64_MAX)) or int(digits) > INT64_MAX:
+            raise InvalidArgument(texts.VERSION_NOT_NUMERIC.format(version=digits))
         version = int(digits)
-    name = _decoded(match["name"], "model name")
-    label = _decoded(match["label"] or "", "model version label")
+    name = _decoded(match["name"], texts.MODEL_NAME_NOT_DECODED)
+    label = _decoded(match["label"] or "", texts.LABEL_NOT_DECODED)
     request.note(model=name, **({"label": label} if label else {}))
     return Target(name, "", version, label)
 
 
-def _decoded(text: str, what: str) -> str:
+def _decoded(text: str, problem: str) -> str:
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError as exc:
-        raise InvalidArgument(f"Failed to decode {what}:{text}") from exc
+        raise InvalidArgument(problem.format(text=text)) from exc
 
 
 def _read(request: Request, target: Target) -> tuple[dict[str, Any], Target]:

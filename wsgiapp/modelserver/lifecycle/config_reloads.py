@@ -1,4 +1,4 @@
-"""Which configuration is in force, and how another one takes its place."""
+"""The active configuration, and how it is replaced by another one."""
 
 import threading
 from collections.abc import Mapping
@@ -7,35 +7,38 @@ import grpc
 
 from wsgiapp.errors import SettingsError
 from wsgiapp.modelserver.errors import ServingError
-from wsgiapp.modelserver.lifecycle.manager import Change, Failure, Manager
-from wsgiapp.modelserver.lifecycle.threads import Patience
+from wsgiapp.modelserver.lifecycle.leases import Leases
+from wsgiapp.modelserver.lifecycle.outcome import Failure
+from wsgiapp.modelserver.lifecycle.reconciler import Change, Reconciler
+from wsgiapp.modelserver.lifecycle.threads import WaitDeadline
 from wsgiapp.modelserver.lifecycle.versions import AVAILABLE, waiting_text
-from wsgiapp.tfserving import model_config, version_dirs
+from wsgiapp.tfserving import model_config, texts, version_dirs
 from wsgiapp.tfserving.messages import ModelServerConfig
 from wsgiapp.tfserving.model_config import ModelConfig
 
-# That wait for their turn; further ones are refused, so that they leave the server's threads to predictions.
-MOST_RELOADS = 4
+# Under way or waiting for their turn; further ones are rejected, so that threads are left to predictions.
+MAX_PENDING_RELOADS = 4
 
 
-class Reloads:
-    """Holds the configuration in force, and puts one after the other in its place, never two at the same time."""
+class ConfigReloads:
+    """Applies one configuration after the other, never two at the same time."""
 
-    def __init__(self, manager: Manager, *, labels_ahead: bool = False) -> None:
-        """With `labels_ahead` a new label may point at a version that is not AVAILABLE."""
-        self._manager = manager
-        self._labels_ahead = labels_ahead
+    def __init__(self, leases: Leases, reconciler: Reconciler, *, allow_unavailable: bool = False) -> None:
+        """With `allow_unavailable` a new label may point at a version that is not AVAILABLE."""
+        self._leases = leases
+        self._reconciler = reconciler
+        self._allow_unavailable = allow_unavailable
         self._config = ModelServerConfig()
-        self._places = threading.Semaphore(MOST_RELOADS)
+        self._places = threading.Semaphore(MAX_PENDING_RELOADS)
         self._turn = threading.Lock()
 
     @property
     def config(self) -> ModelServerConfig:
-        """The configuration in force; not to be changed."""
+        """The active configuration; not to be changed."""
         return self._config
 
     def start(self, config: ModelServerConfig) -> None:
-        """Put the first configuration in force, and begin to load.
+        """Apply the first configuration, and begin to load.
 
         Its labels may point at versions that are only about to be loaded. Raises `ServingError`.
         """
@@ -44,60 +47,61 @@ class Reloads:
             self._check_first_labels(each)
         self._commit(config, models)
 
-    def reload(self, config: ModelServerConfig, patience: Patience) -> None:
-        """Put a configuration in force instead of the present one, and wait until its models are loaded.
+    def reload(self, config: ModelServerConfig, deadline: WaitDeadline) -> None:
+        """Apply a configuration, and wait until its models are loaded.
 
         As in TF Serving, the versions that it adds are waited for, until each is AVAILABLE or the first attempt to
-        load it has failed; and what did not become available is an error (UNKNOWN), although the configuration is in
-        force then: whoever deploys learns that a model is not up, and the other models do not suffer from it. What was
-        configured before is tried again, but not waited for, and whether it can be loaded plays no part. Raises
+        load it has failed; and what did not become available is an error (UNKNOWN), although the configuration is
+        applied: a deployment script sees that a model is not up, and the other models are not affected. What was
+        configured before is tried again, but not waited for, and whether it can be loaded does not matter. Raises
         `ServingError`.
         """
-        outcome = self._manager.wait_for(self.apply(config, patience), patience)
+        outcome = self._reconciler.wait_for(self.apply(config, deadline), deadline)
         if outcome.superseded:
             raise ServingError(
                 grpc.StatusCode.ABORTED,
-                "the configuration was put in force, and replaced by a later reload before all of its models were "
-                "loaded; send it again if it shall stay",
+                "the configuration was applied, and replaced by a later reload before all of its models were loaded; "
+                "send it again if it shall stay",
             )
         if outcome.pending:
             raise ServingError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"the configuration is in force, but still loading: {', '.join(outcome.pending)}; ask GetModelStatus "
-                "for what becomes of it, or allow more time",
+                f"the configuration is applied, but still loading: {', '.join(outcome.pending)}; ask GetModelStatus "
+                "for the states, or allow more time",
             )
         if outcome.failures:
             raise ServingError(grpc.StatusCode.UNKNOWN, _failure_text(outcome.failures))
 
-    def apply(self, config: ModelServerConfig, patience: Patience) -> Change:
-        """Put a configuration in force instead of the present one; what it changes.
+    def apply(self, config: ModelServerConfig, deadline: WaitDeadline) -> Change:
+        """Apply a configuration instead of the active one; what it changes.
 
         It waits only for versions that labels point at and that are not loaded yet: labels move when these are
         AVAILABLE, so that no label is ever without a version. Raises `ServingError`, and then all stays as it was:
-        INVALID_ARGUMENT for what is no configuration, FAILED_PRECONDITION for a label on a version that is not
-        available, ABORTED when other reloads take longer than `patience`.
+        INVALID_ARGUMENT for an invalid configuration, FAILED_PRECONDITION for a label on a version that is not
+        available, ABORTED when the deadline passes while other reloads are under way.
         """
         if not self._places.acquire(blocking=False):
             raise ServingError(
-                grpc.StatusCode.ABORTED, f"{MOST_RELOADS} reloads are under way; send this one again when they ended"
+                grpc.StatusCode.ABORTED,
+                f"{MAX_PENDING_RELOADS} reloads are under way; send this one again when they ended",
             )
         try:
-            self._take_turn(patience)
+            self._take_turn(deadline)
             try:
                 models = self._models_of(config)
                 try:
-                    self._load_ahead(models, patience)
+                    self._load_ahead(models, deadline)
                     return self._commit(config, models)
                 finally:
-                    self._manager.release()
+                    self._reconciler.release()
             finally:
                 self._turn.release()
         finally:
             self._places.release()
 
-    def _take_turn(self, patience: Patience) -> None:
-        while not self._turn.acquire(timeout=patience.step):
-            if patience.is_over:
+    def _take_turn(self, deadline: WaitDeadline) -> None:
+        while not self._turn.acquire(timeout=deadline.step):
+            if deadline.has_passed:
                 raise ServingError(
                     grpc.StatusCode.ABORTED,
                     "another reload is under way and waits for its models; nothing was changed: "
@@ -105,16 +109,13 @@ class Reloads:
                 )
 
     def _models_of(self, config: ModelServerConfig) -> dict[str, ModelConfig]:
-        """The models of a message that may take the place of the present one. Raises `ServingError`."""
+        """The models of a message that may replace the active one. Raises `ServingError`."""
         before = {each.name: model_config.platform_of(each) for each in self._config.model_config_list.config}
         for each in config.model_config_list.config:
             platform = model_config.platform_of(each)
             if platform and before.get(each.name, platform) != platform:
-                raise ServingError(
-                    grpc.StatusCode.INVALID_ARGUMENT,
-                    f"Illegal to change a model's platform. For model {each.name} platform was {before[each.name]} "
-                    f"and new platform requested is {platform}; give it another name",
-                )
+                problem = texts.PLATFORM_CHANGED.format(name=each.name, old=before[each.name], new=platform)
+                raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"{problem}; give it another name")
         try:
             return model_config.models_of(config, where="ModelServerConfig")
         except SettingsError as exc:
@@ -124,23 +125,24 @@ class Reloads:
         copy = ModelServerConfig()
         copy.CopyFrom(config)
         self._config = copy
-        return self._manager.put(models)
+        return self._reconciler.put(models)
 
     # Labels.
 
     def _check_first_labels(self, config: ModelConfig) -> None:
-        """Refuse labels on versions that are not there; those that are will be loaded, so their labels may wait."""
+        """Reject labels on versions that are not on the disk; those that are will be loaded, and their labels wait."""
         try:
             wanted = version_dirs.wanted_versions(config, version_dirs.find_versions(config.base_path))
-        except OSError:  # nothing is known of its versions; that touches only this model
+        except OSError:  # its versions are not known; that affects only this model
             return
         for number in config.labels.values():
-            if number not in wanted and not self._labels_ahead:
+            if number not in wanted and not self._allow_unavailable:
                 raise _label_error(config, number, _reason_against(config, number))
 
-    def _load_ahead(self, models: Mapping[str, ModelConfig], patience: Patience) -> None:
+    def _load_ahead(self, models: Mapping[str, ModelConfig], deadline: WaitDeadline) -> None:
         """Load the versions that labels point at before the labels do."""
         targets = [(config, number) for config in models.values() for number in self._labels_to_await(config)]
+        held = []
         for config, number in targets:
             try:
                 found = version_dirs.find_versions(config.base_path)
@@ -150,32 +152,29 @@ class Reloads:
                 raise _label_error(config, number, _reason_against(config, number))
             if not version_dirs.has_model(found[number]):
                 raise _label_error(config, number, waiting_text(found[number]))
-            self._manager.hold(config, number, found[number])
-        for config, number in targets:
-            status = self._manager.wait_for_held(config.name, number, patience)
+            held.append((config, self._reconciler.hold(config, number, found[number])))
+        for config, version in held:
+            status = self._reconciler.wait_for_held(version, deadline)
             if status.state != AVAILABLE:
                 reason = status.status.error_message or "it is still being loaded; allow more time"
-                raise _label_error(config, number, reason)
+                raise _label_error(config, version.number, reason)
 
     def _labels_to_await(self, config: ModelConfig) -> set[int]:
         """The versions of labels that have to be loaded before the label may point at them."""
-        present = self._manager.labels(config.name)
-        available = self._manager.available(config.name)
+        present = self._leases.labels(config.name)
+        available = self._leases.available(config.name)
         if config.specific:
             available &= config.specific
         return {
             number
             for label, number in config.labels.items()
-            if number not in available and not (self._labels_ahead and present.get(label, number) == number)
+            if number not in available and not (self._allow_unavailable and present.get(label, number) == number)
         }
 
 
 def _label_error(config: ModelConfig, number: int, reason: str) -> ServingError:
-    return ServingError(
-        grpc.StatusCode.FAILED_PRECONDITION,
-        f"Request to assign label to version {number} of model {config.name}, which is not currently available for "
-        f"inference: {reason}",
-    )
+    problem = texts.LABEL_NOT_AVAILABLE.format(version=number, name=config.name)
+    return ServingError(grpc.StatusCode.FAILED_PRECONDITION, f"{problem}: {reason}")
 
 
 def _reason_against(config: ModelConfig, number: int) -> str:
@@ -191,12 +190,13 @@ def _reason_against(config: ModelConfig, number: int) -> str:
 def _failure_text(failures: list[Failure]) -> str:
     """In TF Serving's form."""
     models = "".join(
-        f"{{{{name: {each.model}{'' if each.version is None else f' version: {each.version}'}}} "
-        f"due to error: {each.error}}}, "
+        (texts.MODEL_NOT_AVAILABLE if each.version is None else texts.VERSION_NOT_AVAILABLE).format(
+            name=each.model, version=each.version, error=each.error
+        )
         for each in failures
     )
     count = len({each.model for each in failures})
     return (
-        f"{count} model(s) did not become available: {{{models}}} The configuration is in force, the other models are "
-        "not touched, and what failed is tried again: mend its files, or send another configuration"
+        f"{texts.MODELS_NOT_AVAILABLE.format(count=count, models=models)} The configuration is applied, the other "
+        "models are not affected, and what failed is tried again: repair its files, or send another configuration"
     )
