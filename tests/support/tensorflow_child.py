@@ -1,15 +1,17 @@
-"""What tests ask of the parts that import TensorFlow, in a process of its own: `python tensorflow_child.py TASK ...`.
+"""Tasks for the modules that import TensorFlow, in a process of their own: `python tensorflow_child.py TASK ...`.
 
 errors OPTIONS DIR...   load each version directory, print one line of JSON with the outcome of each
-memory DIR CYCLES      load and unload a version, print the resident megabytes after each cycle
-pool DIR RUNS          run a version, print the seconds of CPU time that TensorFlow's pool of threads took
-models DIR             write two models to measure memory with: `large` variables and `many` operations
+memory DIR CYCLES       load and unload a version, print the resident megabytes after each cycle
+pool DIR SECONDS RUNS   run a version for which calls of up to SECONDS are short; print the nanoseconds of CPU time that
+                        TensorFlow's pool of threads took after the trials, and the last answer as JSON
+models DIR              write two models to measure memory with: `large` variables and `many` operations
 """
 
 import json
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,7 +50,7 @@ def measure_memory(folder: str, cycles: str) -> None:
 
     from wsgiapp.modelserver.lifecycle.loading import LoadOptions, load
 
-    loaders = ThreadPoolExecutor(2)  # as the manager's
+    loaders = ThreadPoolExecutor(2)  # as the loader's
     for _ in range(int(cycles)):
         servable = loaders.submit(load, Path(folder), LoadOptions()).result()
         signature = servable.signatures["serving_default"]
@@ -58,21 +60,32 @@ def measure_memory(folder: str, cycles: str) -> None:
         print(int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES / 2**20, flush=True)
 
 
-def measure_pool(folder: str, runs: str) -> None:
+def measure_pool(folder: str, short_seconds: str, runs: str) -> None:
     import numpy as np
 
-    from wsgiapp.modelserver.lifecycle.loading import LoadOptions, load
+    from wsgiapp.modelserver.servables.saved_model import SavedModelServable
+    from wsgiapp.modelserver.servables.session_call import TRIALS
 
-    servable = load(Path(folder), LoadOptions())
+    servable = SavedModelServable(Path(folder), short_seconds=float(short_seconds))
     signature = servable.signatures["serving_default"]
+    feeds = {signature.inputs["x"].name: np.ones((4, 8), np.float32)}
+    fetches = [signature.outputs["y"].name]
+    for _ in range(TRIALS):
+        servable.run(feeds, fetches)
+    before = idle_pool_nanoseconds()
     for _ in range(int(runs)):
-        servable.run({signature.inputs["x"].name: np.ones((4, 8), np.float32)}, [signature.outputs["y"].name])
-    nanoseconds = [
-        int((task / "schedstat").read_text().split()[0])
-        for task in Path("/proc/self/task").iterdir()
-        if (task / "comm").read_text() == "tf_Compute\n"
-    ]
-    print(sum(nanoseconds) / 1e9)
+        answer = servable.run(feeds, fetches)
+    print(idle_pool_nanoseconds() - before)
+    print(json.dumps(answer[0].tolist()))
+
+
+def idle_pool_nanoseconds() -> int:
+    """The CPU time that the threads of TensorFlow's pool have taken, once all of them sleep: they spin at first."""
+    while True:
+        pool = [task for task in Path("/proc/self/task").iterdir() if (task / "comm").read_text() == "tf_Compute\n"]
+        if all((task / "stat").read_text().rpartition(")")[2].split()[0] == "S" for task in pool):
+            return sum(int((task / "schedstat").read_text().split()[0]) for task in pool)
+        time.sleep(0.01)
 
 
 def write_models(folder: str) -> None:

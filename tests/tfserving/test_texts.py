@@ -14,7 +14,7 @@ TABLE = Path(texts.__file__)
 TEXTS = {name: text for name, text in vars(texts).items() if name.isupper()}
 
 
-def longest_part(text: str) -> str:
+def main_part(text: str) -> str:
     """The longest part of a text between its fields."""
     return max((part for part, *_ in string.Formatter().parse(text)), key=len).strip()
 
@@ -23,8 +23,8 @@ def longest_part(text: str) -> str:
 def test_each_text_is_used_and_stands_nowhere_else(name: str) -> None:
     users = [path for path, source in SOURCES.items() if f"texts.{name}" in source]
     assert users
-    part = longest_part(TEXTS[name])
-    if len(part) > len("Servable not found"):  # shorter ones are words of any sentence
+    part = main_part(TEXTS[name])
+    if len(part) > len("Servable not found"):  # a shorter one may stand in any sentence
         assert [path for path, source in SOURCES.items() if part in source and path != TABLE] == []
 
 

@@ -1,7 +1,8 @@
-"""Where a call runs, by how long the first ones take."""
+"""Where a call runs, by how long the first runs take."""
 
+import json
+import math
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,15 @@ from typing import Any
 import pytest
 
 from support.tensorflow_child import run_child
-from wsgiapp.modelserver.servables.session_call import CALLERS_THREAD, POOL, SHORT_SECONDS, TRIALS, Prepared
+from wsgiapp.modelserver.servables.session_call import CALLERS_THREAD, POOL, TRIALS, SessionCall, Trials
 
-LONG_SECONDS = 3 * SHORT_SECONDS
+ALL_ARE_LONG, ALL_ARE_SHORT = -1.0, math.inf
 
 
 class Session:
-    """Prepares calls that answer where they ran, after `work` has been done with their number."""
+    """Prepares calls that answer where they ran, after `work` with their number."""
 
-    def __init__(self, work: Callable[[int], None]) -> None:
+    def __init__(self, work: Callable[[int], None] = lambda number: None) -> None:
         self.prepared: list[int] = []
         self._work = work
         self._calls = 0
@@ -33,49 +34,48 @@ class Session:
         return run
 
 
-def compute(seconds: float) -> None:
-    until = time.thread_time() + seconds
-    while time.thread_time() < until:
-        pass
-
-
-def ran_in(call: Prepared, times: int) -> list[int]:
+def ran_in(call: SessionCall, times: int) -> list[int]:
     return [call(None)[0] for _ in range(times)]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "is_long"),
+    [
+        ([1.5] * TRIALS, True),
+        ([0.5] * TRIALS, False),
+        ([1.0] * TRIALS, False),
+        ([9.0] * (TRIALS - 1) + [0.5], False),
+        ([0.5] + [9.0] * (TRIALS - 1), False),
+    ],
+    ids=["long", "short", "at the limit", "short at last", "short at first"],
+)
+def test_a_call_is_long_when_its_fastest_trial_is(seconds: list[float], is_long: bool) -> None:
+    trials = Trials(1.0)
+    assert [trials.record(each) for each in seconds] == [False] * (TRIALS - 1) + [is_long]
+    assert trials.are_over
+    assert not trials.record(9.0), "one that was under way at the last trial"
+
+
 def test_short_calls_stay_in_their_caller_s_thread() -> None:
-    session = Session(lambda number: None)
-    call = Prepared(session.prepare)
+    session = Session()
+    call = SessionCall(session.prepare, Trials(ALL_ARE_SHORT))
     assert ran_in(call, TRIALS + 5) == [CALLERS_THREAD] * (TRIALS + 5)
     assert session.prepared == [CALLERS_THREAD]
 
 
 def test_long_calls_move_to_the_pool() -> None:
-    session = Session(lambda number: compute(LONG_SECONDS))
-    call = Prepared(session.prepare)
+    session = Session()
+    call = SessionCall(session.prepare, Trials(ALL_ARE_LONG))
     assert ran_in(call, TRIALS + 5) == [CALLERS_THREAD] * TRIALS + [POOL] * 5
     assert session.prepared == [CALLERS_THREAD, POOL]
 
 
-@pytest.mark.parametrize(
-    "work",
-    [
-        lambda number: time.sleep(LONG_SECONDS),
-        lambda number: compute(LONG_SECONDS) if number != 2 else None,
-    ],
-    ids=["one that waits", "long ones beside a short one"],
-)
-def test_what_is_not_long(work: Callable[[int], None]) -> None:
-    assert ran_in(Prepared(Session(work).prepare), TRIALS + 2) == [CALLERS_THREAD] * (TRIALS + 2)
-
-
-def test_a_call_that_fails_is_no_trial() -> None:
+def test_a_call_that_fails_is_not_a_trial() -> None:
     def work(number: int) -> None:
         if number <= TRIALS:
             raise ValueError(number)
-        compute(LONG_SECONDS)
 
-    call = Prepared(Session(work).prepare)
+    call = SessionCall(Session(work).prepare, Trials(ALL_ARE_LONG))
     for number in range(1, TRIALS + 1):
         with pytest.raises(ValueError, match=str(number)):
             call(None)
@@ -84,8 +84,8 @@ def test_a_call_that_fails_is_no_trial() -> None:
 
 def test_first_calls_at_the_same_time_move_once() -> None:
     together = threading.Barrier(4 * TRIALS)
-    session = Session(lambda number: compute(LONG_SECONDS))
-    call = Prepared(session.prepare)
+    session = Session()
+    call = SessionCall(session.prepare, Trials(ALL_ARE_LONG))
     answers: list[Any] = []
 
     def ask(value: int) -> None:
@@ -102,8 +102,14 @@ def test_first_calls_at_the_same_time_move_once() -> None:
     assert call(None) == [POOL, None]
 
 
-def test_tensorflow_does_so(memory_models: Path) -> None:
-    """TensorFlow's pool takes CPU time, in seconds, for long runs alone."""
-    long, short = (float(run_child("pool", str(memory_models / model), "30")[-1]) for model in ("large", "many"))
-    assert long > 0.05
-    assert short < 0.02
+def test_tensorflow_runs_operations_where_it_is_told_to(memory_models: Path) -> None:
+    """Its pool takes CPU time for the runs of long calls, and none for those of short ones; the answers are alike."""
+    found = {
+        seconds: run_child("pool", str(memory_models / "many"), str(seconds), "50")
+        for seconds in (ALL_ARE_LONG, ALL_ARE_SHORT)
+    }
+    nanoseconds = {seconds: int(lines[0]) for seconds, lines in found.items()}
+    assert nanoseconds[ALL_ARE_LONG] > 0
+    assert nanoseconds[ALL_ARE_SHORT] == 0
+    long, short = (json.loads(lines[1]) for lines in found.values())
+    assert long == pytest.approx(short)
