@@ -40,7 +40,7 @@ def test_channel_arguments() -> None:
     assert flags.grpc_channel_arguments == (("grpc.max_connection_age_ms", 2000), ("grpc.lb_policy_name", "grpclb"))
 
 
-def test_what_means_nothing_here_is_accepted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_flags_without_effect_are_accepted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         flags = parse([BASE, *(f"--{name}=1" for name in IGNORED), "--flush_filesystem_caches", "--port=7"])
     assert flags.port == 7

@@ -80,7 +80,7 @@ def test_it_serves_and_leaves_nothing_behind(rest: RestWorker) -> None:
     assert not is_up(port)
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_that_is_taken_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"--rest_api_port={port}: .* cannot be bound: Address already in use"):

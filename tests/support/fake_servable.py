@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from wsgiapp.tfserving.messages import SignatureDef, types_pb2
-
-Arrays = Mapping[str, np.ndarray]
+from wsgiapp.tfserving.tensors import Arrays
 
 
 def signature(method: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> SignatureDef:

@@ -1,11 +1,10 @@
 """A client of the model server with TF Serving's own messages and stubs, as any client has them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
-import numpy as np
 
 from wsgiapp.tfserving.messages import (
     ClassificationRequest,
@@ -25,7 +24,7 @@ from wsgiapp.tfserving.messages import (
     RegressionResponse,
 )
 from wsgiapp.tfserving.stubs import ModelServiceStub, PredictionServiceStub
-from wsgiapp.tfserving.tensors import decode_tensor, encode_tensor
+from wsgiapp.tfserving.tensors import Arrays, decode_tensor, encode_tensor
 
 SECONDS = 60
 
@@ -40,7 +39,7 @@ def model_spec(model: str, signature: str = "", version: int | None = None, labe
 
 
 def predict_request(
-    spec: ModelSpec, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = (), *, as_content: bool = True
+    spec: ModelSpec, inputs: Arrays, outputs: Sequence[str] = (), *, as_content: bool = True
 ) -> PredictRequest:
     request = PredictRequest(model_spec=spec, output_filter=outputs)
     for name, array in inputs.items():

@@ -85,7 +85,12 @@ class VersionFolders:
         self.reloads.reload(self.config(**models), wait(seconds))
 
     def poll(self) -> None:
-        """Twice, so that new versions are found settled; and wait for what follows, where no gate is closed."""
+        """Twice, so that new versions are found settled; and wait for what follows, where no gate is closed.
+
+        What is being loaded already is waited for first: a poll leaves it alone, whatever its files are then.
+        """
+        if not self.closed_gates:
+            assert self.reconciler.wait_for_attempts(wait())
         self.reconciler.poll()
         self.reconciler.poll()
         if not self.closed_gates:

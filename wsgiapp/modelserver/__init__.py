@@ -1,4 +1,3 @@
-"""The built-in model server: TF Serving's gRPC API over TensorFlow in Python, where no container engine is at hand.
+"""The built-in model server: TF Serving's gRPC API over TensorFlow in Python, where there is no container engine.
 
-Nothing here is imported by the gateway, and nothing here knows gevent.
-"""
+The gateway imports nothing from here, and nothing here imports gevent."""

@@ -1,4 +1,4 @@
-"""What Classify asks of a signature and of its tensors, in TF Serving's words."""
+"""What Classify asks of a signature and of its tensors, with TF Serving's texts."""
 
 import grpc
 import numpy as np

@@ -14,13 +14,13 @@ def test_examples_are_serialized_one_by_one() -> None:
     assert [Example.FromString(each) for each in strings] == [example(x=1.0), example(x=b"y")]
 
 
-def test_an_example_s_own_features_stand_above_the_context_s() -> None:
+def test_an_example_s_own_features_override_the_context_s() -> None:
     context = example(x=1.0, z=3.0)
     strings = serialized_examples(examples(example(), example(x=2.0), context=context))
     assert [Example.FromString(each) for each in strings] == [context, example(x=2.0, z=3.0)]
 
 
 @pytest.mark.parametrize("nothing", [Input(), examples(), examples(context=example(x=1.0))])
-def test_nothing_is_refused(nothing: Input) -> None:
+def test_nothing_is_rejected(nothing: Input) -> None:
     with pytest.raises(ServingError, match=r"^Input is empty\.$"):
         serialized_examples(nothing)

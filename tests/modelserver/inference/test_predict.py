@@ -1,4 +1,4 @@
-"""What Predict asks of a request, in TF Serving's words."""
+"""What Predict asks of a request, with TF Serving's texts."""
 
 import grpc
 import numpy as np

@@ -1,4 +1,4 @@
-"""What Regress asks of a signature and of its tensor, in TF Serving's words."""
+"""What Regress asks of a signature and of its tensor, with TF Serving's texts."""
 
 import grpc
 import numpy as np

@@ -1,4 +1,4 @@
-"""Version directories that load, that do not, and what is left of them: each in a process with TensorFlow."""
+"""Version directories that load, that do not, and the memory after them: each in a process with TensorFlow."""
 
 import os
 import shutil
@@ -24,6 +24,11 @@ def remove(name: str) -> Callable[[Path], None]:
 DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "whole": (lambda folder: None, "OK", ""),
     "no_model": (remove("saved_model.pb"), "NOT_FOUND", "should have a file called `saved_model.pb`"),
+    "in_chunks": (
+        lambda folder: (folder / "saved_model.pb").rename(folder / "saved_model.cpb"),
+        "UNIMPLEMENTED",
+        "saved_model.cpb can be read by TensorFlow's C++ loader only",
+    ),
     "empty_model": (cut("saved_model.pb", 0), "NOT_FOUND", "it has no meta graph with the tags of --saved_model_tags"),
     "half_model": (cut("saved_model.pb", 3000), "DATA_LOSS", "saved_model.pb is truncated or no SavedModel"),
     "no_variables": (lambda folder: shutil.rmtree(folder / "variables"), "NOT_FOUND", f"{INDEX} is missing"),

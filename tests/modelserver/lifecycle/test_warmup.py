@@ -83,7 +83,7 @@ def outcomes(serving_models: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             "other_file": b"no records at all",
             "no_log": tfrecords([b"\xff\xff\xff"]),
             "session_run": tfrecords([session_run.SerializeToString()]),
-            "most": tfrecords([PredictionLog().SerializeToString()]) * 1000,
+            "maximum": tfrecords([PredictionLog().SerializeToString()]) * 1000,
             "too_many": tfrecords([PredictionLog().SerializeToString()]) * 1001,
         },
         "examples": {
@@ -107,7 +107,7 @@ def test_the_checksum_is_the_standard_s() -> None:
     assert crc32c(b"123456789") == 0xE3069283
 
 
-@pytest.mark.parametrize("name", ["good", "empty", "most", "each_kind"])
+@pytest.mark.parametrize("name", ["good", "empty", "maximum", "each_kind"])
 def test_requests_that_are_answered(outcomes: dict[str, tuple[str, str]], name: str) -> None:
     assert outcomes[name] == ("OK", "")
 

@@ -125,7 +125,7 @@ def test_a_keras_export(serving: ServingClient) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_predict_refuses(serving: ServingClient, request_: PredictRequest, code: str, text: str) -> None:
+def test_what_predict_rejects(serving: ServingClient, request_: PredictRequest, code: str, text: str) -> None:
     found_code, found_text = failure(serving.predict, request_)
     assert (found_code, found_text[: len(text)]) == (code, text) or (text in found_text and code == found_code)
     assert "Traceback" not in found_text and 'File "' not in found_text
@@ -283,8 +283,8 @@ class Aborted(Exception):
     pass
 
 
-class Lender:
-    """A manager with one servable for whoever asks."""
+class OneServable:
+    """Leases the same servable to every call."""
 
     def __init__(self, servable: FakeServable) -> None:
         self.servable = servable
@@ -299,7 +299,7 @@ def test_an_unexpected_error_is_logged_and_answered_in_plain_words(caplog: pytes
         raise KeyError("secret")
 
     servable = FakeServable({"y:0": broken}, serving_default=signature("predict", {}, {"y": "y:0"}))
-    service = PredictionService(Lender(servable), InferenceOptions())
+    service = PredictionService(OneServable(servable), InferenceOptions())
     with pytest.raises(Aborted) as caught:
         service.Predict(predict_request(model_spec("m"), {}), Context())
     assert caught.value.args == (grpc.StatusCode.INTERNAL, "the model server failed (KeyError); its log says why")
@@ -307,16 +307,16 @@ def test_an_unexpected_error_is_logged_and_answered_in_plain_words(caplog: pytes
     assert "Traceback" in caplog.text
 
 
-def test_nothing_is_run_for_a_client_that_gave_up() -> None:
+def test_nothing_is_run_for_a_call_that_has_ended() -> None:
     servable = FakeServable({}, serving_default=signature("predict", {}, {"y": "y:0"}))
-    service = PredictionService(Lender(servable), InferenceOptions())
+    service = PredictionService(OneServable(servable), InferenceOptions())
     with pytest.raises(Aborted) as caught:
         service.Predict(predict_request(model_spec("m"), {}), Context(active=False))
     assert caught.value.args[0] is grpc.StatusCode.CANCELLED
     assert not servable.runs
 
 
-@pytest.mark.skipif(NOT_SHARED, reason="TF Serving's half_plus_two is not at hand")
+@pytest.mark.skipif(NOT_SHARED, reason="TF Serving's half_plus_two is not here")
 def test_half_plus_two(serving: ServingClient, flagged: ServingClient) -> None:
     """What TF Serving's own integration test sends."""
     request = PredictRequest(model_spec=model_spec("half_plus_two"), output_filter=["y"])

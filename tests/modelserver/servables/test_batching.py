@@ -13,8 +13,7 @@ from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.servables.batching import BatchedServable, BatchScheduler
 from wsgiapp.modelserver.servables.batching_parameters import BatchingParameters
 from wsgiapp.tfserving.messages import SignatureDef
-
-Arrays = Mapping[str, np.ndarray]
+from wsgiapp.tfserving.tensors import Arrays
 
 
 class Gated:
@@ -130,7 +129,7 @@ def test_runs_have_an_allowed_size() -> None:
     assert len(bench.servable.runs[1]) == 8
 
 
-def test_a_full_batch_leaves_at_once_and_another_waits_for_its_time() -> None:
+def test_a_full_batch_is_run_at_once_and_another_waits_for_its_time() -> None:
     bench = Bench(batch_timeout_micros=3_600_000_000)
     part = bench.call(1.0, 2.0, 3.0)
     bench.waiting(3)
@@ -142,7 +141,7 @@ def test_a_full_batch_leaves_at_once_and_another_waits_for_its_time() -> None:
     assert values(bench.call(1.0)) == [[2]]
 
 
-def test_one_at_fault_fails_alone_and_learns_nothing_of_the_others() -> None:
+def test_only_the_request_at_fault_fails() -> None:
     bench = Bench()
     bench.busy()
     calls = [bench.call(1.0), bench.call(-2.0), bench.call(3.0)]
@@ -197,7 +196,7 @@ def test_a_request_may_be_split_where_that_is_allowed() -> None:
         ({"x": np.ones(9)}, "Task size 9 is larger than maximum input batch size 8"),
     ],
 )
-def test_what_is_no_batch(feeds: Arrays, text: str) -> None:
+def test_feeds_that_cannot_be_batched(feeds: Arrays, text: str) -> None:
     with pytest.raises(ServingError) as caught:
         Bench().batched.run(feeds, ["y"])
     assert (caught.value.code, str(caught.value)) == (grpc.StatusCode.INVALID_ARGUMENT, text)

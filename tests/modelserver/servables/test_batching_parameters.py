@@ -75,6 +75,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_parameters(tmp_path / "missing.txt")
 
 
-@pytest.mark.skipif(not SHARED_FILE.exists(), reason="TF Serving's batching_config.txt is not at hand")
+@pytest.mark.skipif(not SHARED_FILE.exists(), reason="TF Serving's batching_config.txt is not here")
 def test_tf_serving_s_own_file() -> None:
     assert read_parameters(SHARED_FILE) == BatchingParameters(128, 0, 1_000_000, 8, max_execution_batch_size=128)

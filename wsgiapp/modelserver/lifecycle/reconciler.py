@@ -206,7 +206,7 @@ class Reconciler:
             model.base_path_error = error
 
     def _retry(self) -> None:
-        """Try what failed again without a look at the folders."""
+        """Try what failed again without reading the folders."""
         with self._table.lock:
             for name, model in self._table.configured():
                 for number in model.wanted or ():

@@ -1,7 +1,7 @@
 """The parts of TensorFlow that serving needs, without the rest of it.
 
 `import tensorflow` takes 4.8 s (measured), most of it for what builds and trains models; these modules take 1.8 s, and
-so does the server's start, which everybody waits for when it has died. An empty module with TensorFlow's search path
+so does the server's start, during which no call is answered. An empty module with TensorFlow's search path
 stands in for the package, for good: what TensorFlow imports later must not bring the rest in. Where the real one has
 been imported before, that one is used.
 """

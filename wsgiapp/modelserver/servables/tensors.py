@@ -1,4 +1,4 @@
-"""Tensors of requests and responses, also of the types that numpy has no name for."""
+"""Tensors of requests and responses, also of the types that numpy lacks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import TensorProto, types_pb2
 from wsgiapp.tfserving.tensors import NUMPY_TYPES, TENSORFLOW_TYPES, decode_tensor, encode_tensor
 
-# A type -> the one whose messages look the same, and what TensorFlow calls it in numpy.
+# A type -> the one that is encoded in the same way, and its numpy type in TensorFlow.
 LAYOUTS: Mapping[int, tuple[int, np.dtype[Any]]] = {
     types_pb2.DT_BFLOAT16: (types_pb2.DT_HALF, np.dtype(ml_dtypes.bfloat16)),
     types_pb2.DT_QINT8: (types_pb2.DT_INT8, np.dtype([("qint8", np.int8)])),
