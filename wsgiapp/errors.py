@@ -1,4 +1,4 @@
-"""The exceptions of the package. They know neither HTTP nor gRPC: `http` and `backend` hold the tables.
+"""The exceptions of the package. They know neither HTTP nor gRPC: `web` and `backend` hold the tables.
 
 WsgiappError
 ├── SettingsError            a setting is wrong; the operator has to act

@@ -57,15 +57,32 @@ class Progress:
         print(f"{time.monotonic() - self._started:6.1f} s  {line}", flush=True)
 
 
+class Interruption:
+    """A handler of signals that raises `KeyboardInterrupt`, also at the next `check`: a library may catch the first."""
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._came = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` if a signal has come."""
+        if self._came:
+            raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 if the model stands in its place."""
     options = parse_options(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    interruption = Interruption()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interruption)
     try:
         with scratch():
-            run(options, Progress())
+            run(options, Progress(), interruption)
     except CheckpointError as exc:
         problem = str(exc)
     except KeyboardInterrupt:
@@ -115,7 +132,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def run(options: argparse.Namespace, progress: Progress) -> None:
+def run(options: argparse.Namespace, progress: Progress, interruption: Interruption) -> None:
     """Read, restore, write, compare, rename. What can be rejected is rejected before the slow import of TensorFlow."""
     reject_place(options.out)
     meta = MetaGraph(options.meta)
@@ -148,6 +165,7 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
                 random = meta.random_operations(signature.outputs.values(), signature.cut)
                 hint = f"; {shortened(random)}: random, fix what switches it on with --constant" if random else ""
                 raise CheckpointError(f"--output {different[0]}: the written model predicts otherwise{hint}")
+            interruption.check()
             progress.say(f"loaded it: it predicts the same, and becomes {options.out}")
 
 

@@ -63,7 +63,7 @@ def changed_files(tmp_path: Path, variable: str, value: str) -> set[str]:
     shutil.copytree(REPOSITORY / "conf", conf)
     environ = {"WSGIAPP_CONF": str(conf), "WSGIAPP_HOME": str(tmp_path / "home")}
     render(load_settings(environ))
-    return {path.name for path in render(load_settings({**environ, variable: value}))}
+    return render(load_settings({**environ, variable: value}))
 
 
 @pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")

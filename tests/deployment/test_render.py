@@ -31,11 +31,11 @@ def loaded(tmp_path: Path, home: str = "home", **variables: str) -> Settings:
 def test_everything_is_filled_in_once(tmp_path: Path) -> None:
     made = loaded(tmp_path)
     written = render(made)
-    assert {path.name for path in written} >= {"supervisord.conf", "supervisor.d", "models.config"}
+    assert written >= {"supervisord.conf", "supervisor.d", "models.config"}
     for path in made.run.rglob("*.con*"):
         assert not PLACEHOLDER.search(path.read_text()), path
-    assert render(made) == []
-    changed = {path.name for path in render(loaded(tmp_path, WSGIAPP_APP_WORKERS="5"))}
+    assert render(made) == set()
+    changed = render(loaded(tmp_path, WSGIAPP_APP_WORKERS="5"))
     assert changed - {"nginx.conf"} == {"supervisord.conf"}
     assert not list(made.run.glob("*.new"))
 
@@ -52,7 +52,7 @@ def test_supervisord_s_file(tmp_path: Path) -> None:
         assert int(parser[section]["stopwaitsecs"]) > made.http.drain_seconds
 
 
-@pytest.mark.parametrize("home", ["ho me", "50%", "家"])
+@pytest.mark.parametrize("home", ["ho me", "家"])
 def test_odd_names_of_home(tmp_path: Path, home: str) -> None:
     made = loaded(tmp_path, home, WSGIAPP_HTTP_PORT="18999")
     render(made)
@@ -110,7 +110,7 @@ def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_on
 
 def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_NGINX_BINARY="", WSGIAPP_HTTP_PORT="18999")
-    assert {path.name for path in render(made)} == {"supervisord.conf", "supervisor.d", "models.config"}
+    assert render(made) == {"supervisord.conf", "supervisor.d", "models.config"}
     text = (made.run / "supervisord.conf").read_text()
     assert "socket=tcp://127.0.0.1:18999" in text
     assert [path.name for path in (made.run / "supervisor.d").iterdir()] == ["modelserver.conf"]
@@ -154,9 +154,9 @@ def test_an_unknown_placeholder(tmp_path: Path) -> None:
         render(made)
 
 
-@pytest.mark.parametrize("home", ["a*", "b?", "[c]"])
-def test_a_home_that_supervisord_could_not_include_files_from(tmp_path: Path, home: str) -> None:
-    with pytest.raises(SettingsError, match="cannot include files from a path with"):
+@pytest.mark.parametrize("home", ["a*", "b?", "[c]", "50%"])
+def test_a_home_that_supervisord_cannot_take(tmp_path: Path, home: str) -> None:
+    with pytest.raises(SettingsError, match="supervisord cannot take a path with"):
         render(loaded(tmp_path, home))
 
 
@@ -167,13 +167,13 @@ def test_files_of_the_user_s_own_are_included_and_go_when_they_go(tmp_path: Path
     render(made)
     included = made.run / "supervisor.d/user-mine.conf"
     assert PLACEHOLDER.search(own.read_text()) and not PLACEHOLDER.search(included.read_text())
-    assert render(made) == []
+    assert render(made) == set()
     own.unlink()
-    assert [path.name for path in render(made)] == ["supervisor.d"]
+    assert render(made) == {"supervisor.d"}
     assert not included.exists()
     shutil.rmtree(made.conf / "supervisor.d")
     shutil.rmtree(made.conf / "nginx.d")
-    assert render(made) == []
+    assert render(made) == set()
 
 
 @needs_nginx
@@ -181,7 +181,7 @@ def test_what_nginx_does_not_accept_is_undone(tmp_path: Path) -> None:
     made = loaded(tmp_path)
     own = made.conf / "nginx.d/mine.conf"
     own.write_text("add_header X-Mine yes always;\n")
-    assert {path.name for path in render(made)} >= {"nginx.conf", "nginx.d"}
+    assert render(made) >= {"nginx.conf", "nginx.d"}
     before = {path: path.read_text() for path in made.run.rglob("*.conf")}
     own.write_text("add_headers X-Mine yes;\n")
     with pytest.raises(SettingsError, match=r'does not accept its configuration:\n.*unknown directive "add_headers"'):
@@ -196,7 +196,7 @@ def test_quotes_and_backslashes_in_nginx_s_errors(tmp_path: Path) -> None:
     render(made)
     text = (made.run / "nginx.conf").read_text()
     returned = re.findall(r"return (\d+) '((?:[^'\\]|\\.)*)';", text)
-    assert sorted(int(status) for status, _ in returned) == sorted([400, 413, 414, 502, 503, 504] * 2)
+    assert sorted(int(status) for status, _ in returned) == sorted([400, 413, 414, 431, 502, 503, 504] * 2)
     for status, quoted in returned:
         body = json.loads(re.sub(r"\\(.)", lambda match: {"n": "\n"}.get(match[1], match[1]), quoted))
         if "error" not in body:

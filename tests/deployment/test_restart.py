@@ -1,7 +1,11 @@
-"""Mistakes in the configuration of a running stack, and what is typed after mending them."""
+"""A stack that people work on: mistakes in its configuration and what is typed after mending them, own additions."""
 
+import json
 import os
+import re
 import signal
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.deployment.supervisor import Supervisor
 from wsgiapp.errors import StackError
 from wsgiapp.settings.loading import load_settings
+from wsgiapp.web.problems import DETAIL_BY_STATUS
 
 WORKER = "app:app_00"
 
@@ -24,6 +29,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     if find_nginx(load_settings({})) is None:
         pytest.skip("Nginx is not installed")
     stack = RunningStack(tmp_path_factory.mktemp("own"))
+    stack.variables["WSGIAPP_BACKEND_DEADLINE_SECONDS"] = "1"
+    settings = stack.home / "conf/wsgiapp.toml"  # Nginx waits 5 s longer than the longest deadline
+    settings.write_text(re.sub(r"(?m)^deadline_seconds = .*$", "deadline_seconds = 1", settings.read_text()))
     try:
         up = stack.wsgiapp("up")
         assert up.returncode == 0, up.stderr + stack.logs()
@@ -58,6 +66,31 @@ def test_a_restart_after_a_typo_was_mended(own: RunningStack) -> None:
     mended = own.wsgiapp("restart")
     assert mended.returncode == 0, mended.stderr
     assert "all workers restarted" in mended.stdout and "Traceback" not in mended.stderr
+    own.wait_until_ready()
+
+
+def test_up_after_a_typo_was_mended(own: RunningStack) -> None:
+    """It does not wait for supervisord's next attempt, nor takes the last one's failure for its own."""
+    settings = own.home / "conf/wsgiapp.toml"
+    before = replaced(settings, '"segmented_text"', '"segmented_txt"')
+    try:
+        os.kill(own.pids()[WORKER], signal.SIGKILL)
+        poll(lambda: state(own) == "BACKOFF", 30, "BACKOFF")
+        failed = own.wsgiapp("up")
+        assert failed.returncode == 1 and "app:app_00 does not start" in failed.stderr
+        poll(lambda: state(own) == "BACKOFF", 30, "BACKOFF")
+    finally:
+        settings.write_text(before)
+    mended = own.wsgiapp("up")
+    assert (mended.returncode, mended.stderr) == (0, "")
+    assert own.is_ready()
+
+
+@pytest.mark.parametrize("name", ["nginx", "modelserver"])
+def test_a_restart_starts_what_else_does_not_run(own: RunningStack, name: str) -> None:
+    own.supervisorctl("stop", name)
+    assert state(own, name) == "STOPPED"
+    assert own.wsgiapp("restart").returncode == 0
     own.wait_until_ready()
 
 
@@ -103,17 +136,72 @@ def test_locations_of_ones_own(own: RunningStack) -> None:
     poll(lambda: fetch(f"{own.url}/mine").status == 404, 20, "no own location")
 
 
+SLEEPING = """
+[program:mine]
+command="@{python}" -c "import time; time.sleep(600)"
+startsecs=0
+"""
+LEFT_ALONE = """
+[program:stopped]
+command=sleep 600
+autostart=false
+[program:once]
+command=true
+startsecs=0
+autorestart=false
+"""
+
+
 def test_programs_of_ones_own(own: RunningStack) -> None:
-    program = '[program:mine]\ncommand="@{python}" -c "import time; time.sleep(600)"\nstartsecs=0\n'
-    (own.home / "conf/supervisor.d/mine.conf").write_text(program)
+    """They start with the others; nothing waits for one that does not run."""
+    program = own.home / "conf/supervisor.d/mine.conf"
+    program.write_text(SLEEPING + LEFT_ALONE)
+    restart = own.wsgiapp("restart")
+    assert restart.returncode == 0, restart.stderr
+    assert "all workers restarted\nsupervisord's own settings changed; `make down` and `make up`" in restart.stdout
     assert own.wsgiapp("down").returncode == 0
     up = own.wsgiapp("up")
     assert up.returncode == 0, up.stderr
     assert state(own, "mine") == "RUNNING"
-    (own.home / "conf/supervisor.d/mine.conf").unlink()
+    poll(lambda: (state(own, "stopped"), state(own, "once")) == ("STOPPED", "EXITED"), 20, "what was asked for")
+    for command in ("up", "restart"):
+        assert own.wsgiapp(command).returncode == 0
+    assert state(own, "stopped") == "STOPPED"
+
+    program.unlink()
     assert own.wsgiapp("down").returncode == 0
     assert own.wsgiapp("up").returncode == 0
     assert "mine" not in own.pids()
+    own.wait_until_ready()
+
+
+def test_a_mistake_in_a_program_of_ones_own(own: RunningStack) -> None:
+    """It is found before anything is stopped or written, and the user's own file is named."""
+    program = own.home / "conf/supervisor.d/mine.conf"
+    before = sorted((own.home / "run/supervisor.d").iterdir())
+    for text, words in (("[program:mine]\n", "does not specify a command"), ("command=true\n", "no section headers")):
+        program.write_text(text)
+        failed = own.wsgiapp("restart")
+        assert failed.returncode == 1
+        assert "supervisord does not accept its configuration" in failed.stderr and words in failed.stderr
+        assert str(program) in failed.stderr and "Traceback" not in failed.stderr
+    program.unlink()
+    assert sorted((own.home / "run/supervisor.d").iterdir()) == before
+    assert own.is_ready()
+
+
+@pytest.mark.parametrize(("command", "status"), [("status", 141), ("restart", 141), ("logs", 141)])
+def test_a_reader_that_has_seen_enough(own: RunningStack, command: str, status: int) -> None:
+    """As `wsgiapp status | head -0` has it, with errors in the same pipe."""
+    script = f"({sys.executable} -m wsgiapp.cli {command} 2>&1; echo status $? >&2) | :"
+    assert own.bash(script).stderr == f"status {status}\n"
+
+
+def test_two_that_stop_the_stack_at_once(own: RunningStack) -> None:
+    down = f"{sys.executable} -m wsgiapp.cli down"
+    done = own.bash(f"{down} & {down} && wait $!")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\nstopped\n", "")
+    assert own.wsgiapp("up").returncode == 0
     own.wait_until_ready()
 
 
@@ -143,3 +231,33 @@ def test_nginx_s_own_errors_are_the_application_s(own: RunningStack, prefix: str
     finally:
         own.supervisorctl("start", "app:*")
         own.wait_until_ready()
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_requests_that_nginx_itself_rejects(own: RunningStack, prefix: str) -> None:
+    form = {"": "application/problem+json", "/v1": "application/json"}[prefix]
+    for header, status in ((b"Host: a b", 400), (b"Host: a\r\nX-Large: " + b"a" * 600_000, 431)):
+        answer = sent_as_it_is(own.port, f"GET {prefix}/models/lstm HTTP/1.1\r\n".encode() + header + b"\r\n\r\n")
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status} ".encode()) and f"Content-Type: {form}\r\n".encode() in head
+        answered = json.loads(body)
+        assert answered["detail" if form.endswith("problem+json") else "error"] == DETAIL_BY_STATUS[status]
+
+
+def sent_as_it_is(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(request)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def test_workers_that_do_not_answer_in_time(own: RunningStack) -> None:
+    workers = [pid for name, pid in own.pids().items() if name.startswith("app:")]
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        answer = fetch(f"{own.url}/lstm/predict", b'{"line": "x"}', timeout=60)
+        assert (answer.status, answer.json["detail"]) == (504, "the worker did not answer in time")
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    own.wait_until_ready()

@@ -46,6 +46,10 @@ class RunningStack:
         program = str(Path(sys.executable).with_name("supervisorctl"))
         return self._run([program, "-c", str(self.home / "run/supervisord.conf"), *arguments]).stdout
 
+    def bash(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell's script with this stack's settings."""
+        return self._run(["bash", "-c", script])
+
     def pids(self) -> dict[str, int]:
         """The process ids of the running programs, by supervisorctl's names."""
         transport = SupervisorTransport(None, None, f"unix://{self.home}/run/supervisor.sock")

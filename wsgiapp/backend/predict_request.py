@@ -29,7 +29,7 @@ TENSOR_CONTENT = TensorProto.TENSOR_CONTENT_FIELD_NUMBER
 
 
 def encode_predict_request(spec: ModelSpec, inputs: Mapping[str, Rows]) -> bytes:
-    """A serialised `PredictRequest`. Arrays are as `codec.encode_tensor` takes them; a list of them is one input.
+    """A serialised `PredictRequest`. Arrays are as `tensors.encode_tensor` takes them; a list of them is one input.
 
     Numbers go to `tensor_content`. Raises `InternalError` for a dtype TensorFlow has no name for, and for arrays that
     cannot follow one another, because their dtypes or the shapes of their rows differ.

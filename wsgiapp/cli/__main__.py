@@ -15,6 +15,17 @@ CLOSED_OUTPUT = 141  # as a shell has it for a program that SIGPIPE ended
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status."""
+    try:
+        return _run(argv)
+    except BrokenPipeError:  # whoever reads has seen enough: `wsgiapp settings | head`
+        for stream in (sys.stdout, sys.stderr):  # Python flushes them once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return CLOSED_OUTPUT
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="wsgiapp", description="An HTTP service in front of TensorFlow Serving.")
     parser.add_argument("--version", action="version", version=f"wsgiapp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -23,16 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = parser.parse_args(argv)
         exit_status: int = arguments.run(load_settings(), arguments)
-        sys.stdout.flush()
     except WsgiappError as exc:
         print(f"\nwsgiapp: {exc}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever reads has seen enough: `wsgiapp settings | head`
-        # Python flushes standard output once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_OUTPUT
-    except KeyboardInterrupt:
-        return 130
+    finally:
+        sys.stdout.flush()
     return exit_status
 
 

@@ -1,6 +1,7 @@
 """`wsgiapp logs`: follow all logs."""
 
 import os
+import signal
 from argparse import Namespace
 from typing import Any
 
@@ -18,4 +19,5 @@ def _run(settings: Settings, arguments: Namespace) -> int:
     if not files:
         print(f"no logs in {settings.logs}")
         return 1
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and `tail` would inherit
     return os.execvp("tail", ["tail", "-n", "20", "-F", *map(str, files)])  # noqa: S607

@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(settings: Settings, arguments: Namespace) -> int:
-    Stack(settings, progress.show).restart()
+    notices = Stack(settings, progress.show).restart()
     progress.end()
-    print("all workers restarted")
+    print("all workers restarted", *notices, sep="\n")
     return 0

@@ -14,4 +14,6 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(settings: Settings, arguments: Namespace) -> int:
-    return Stack(settings).status()
+    table, exit_status = Stack(settings).status()
+    print(table, end="")
+    return exit_status

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsgiapp.errors import StackError, Unavailable
 from wsgiapp.settings.schema import Settings
-from wsgiapp.web.problems import TF_SERVING_PREFIX, failure_response
+from wsgiapp.web.problems import DETAIL_BY_STATUS, TF_SERVING_PREFIX, failure_response
 
 REQUEST_ID = "$known_request_id"  # Nginx's variable, see conf/nginx.conf
 CHECK_SECONDS = 30.0
@@ -24,15 +24,15 @@ def find_nginx(settings: Settings) -> str | None:
     return shutil.which(settings.nginx.binary, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
 
 
-def command(settings: Settings, nginx: str) -> list[str]:
-    """How Nginx is started with the rendered configuration."""
-    return [nginx, "-p", str(settings.run), "-e", "stderr", "-c", str(settings.run / "nginx.conf")]
+def command(settings: Settings, nginx: str, configuration: Path) -> list[str]:
+    """How Nginx is started."""
+    return [nginx, "-p", str(settings.run), "-e", "stderr", "-c", str(configuration)]
 
 
-def configuration_problem(settings: Settings, nginx: str) -> str:
-    """What Nginx does not accept in its rendered configuration, in its words; empty where it accepts all."""
+def configuration_problem(settings: Settings, nginx: str, configuration: Path) -> str:
+    """What Nginx does not accept in a configuration, in its words; empty where it accepts all."""
     tested = subprocess.run(
-        [*command(settings, nginx), "-t"],
+        [*command(settings, nginx, configuration), "-t"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -48,7 +48,7 @@ def exec_nginx(settings: Settings) -> None:
         raise StackError(f"{settings.nginx.binary}: no such program")
     for pid in orphaned_workers(settings):
         os.kill(pid, signal.SIGQUIT)  # they close the port at once, finish their requests and end
-    os.execv(nginx, command(settings, nginx))
+    os.execv(nginx, command(settings, nginx, settings.run / "nginx.conf"))
 
 
 def orphaned_workers(settings: Settings) -> Iterator[int]:
@@ -72,9 +72,10 @@ def error_locations(settings: Settings, max_predictions: int) -> str:
     limits = settings.limits
     line_limit = f"the request line is longer than the limit of {limits.request_line_bytes} bytes"
     details = {
-        400: ("the request is not well-formed HTTP, or its headers are too large", None),
+        400: (DETAIL_BY_STATUS[400], None),
         413: (f"body: larger than the limit of {limits.body_bytes} bytes", "body"),
         414: (f"{line_limit}; send large values by POST", None),
+        431: (DETAIL_BY_STATUS[431], None),
         502: ("no worker could answer; try again in a moment", None),
         503: (f"{max_predictions} predictions are in flight; try again in a moment", None),
         504: ("the worker did not answer in time", None),

@@ -15,6 +15,9 @@ from wsgiapp.settings.schema import Settings
 
 START_SECONDS = 120.0
 LOG_LINES = 25
+WORKERS = "app"
+PROGRAMS = (WORKERS, "modelserver", "nginx")  # supervisord's groups of the service
+NOTHING_RUNS = 3  # as supervisorctl's exit status is where not all run
 # So many process ids of one program during a start mean that it keeps failing, though supervisord goes on trying.
 MAX_STARTS = 4
 
@@ -38,12 +41,11 @@ class Stack:
 
     def up(self) -> None:
         """Start what is not running, and return when the service is ready. Raises `StackError`."""
+        if self._supervisor.is_shutting_down():
+            self._shut_down()
         if self._supervisor.is_up():
-            for process in self._supervisor.processes():
-                if not process.is_started:
-                    if process.name == "modelserver":
-                        self._prepare_container()
-                    self._supervisor.start(process.full_name)
+            for process in self._processes():
+                self._start_where_missing(process)
         else:
             render(self._settings)
             self._prepare_container()
@@ -56,40 +58,68 @@ class Stack:
 
     def down(self) -> None:
         """Stop everything, drained; harmless when nothing runs."""
-        if self._supervisor.is_up():
-            pid = self._supervisor.pid()
-            self._supervisor.shutdown()
-            limit = 3 * (self._settings.http.drain_seconds + 10)  # three groups stop one after the other
-            self._wait(lambda: not is_alive(pid), limit, "stopping", "supervisord does not stop")
+        self._shut_down()
         self._end_orphans()
         for path in [*self._settings.run.glob("*.sock"), *self._settings.run.glob("*.ready")]:
             path.unlink()
 
-    def restart(self) -> None:
-        """Read the settings anew and restart the workers one by one; each must serve before the next one stops."""
+    def restart(self) -> list[str]:
+        """Read the settings anew and restart the workers one by one; each must serve before the next one stops.
+
+        What else does not run is started. Returns what the operator should know besides.
+        """
         if not self._supervisor.is_up():
             raise StackError("nothing runs; `make up` starts it")
-        changed = {path.name for path in render(self._settings, models=False)}
-        workers = [process.full_name for process in self._supervisor.processes() if process.group == "app"]
-        if len(workers) < 2:
-            self._report("there is one worker only: requests wait or fail while it starts")
+        changed = render(self._settings, models=False)
+        processes = self._processes()
+        workers = [process.full_name for process in processes if process.group == WORKERS]
+        for process in processes:
+            if process.group != WORKERS:
+                self._start_where_missing(process)
         for name in workers:
             self._report(f"{name}: draining")
             self._supervisor.stop(name)
             self._supervisor.start(name)
             self._wait(self._serves(name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
         self._wait(self._all_run, START_SECONDS, "starting", "a process does not run")
-        if "nginx.conf" in changed or "nginx.d" in changed:
+        if changed & {"nginx.conf", "nginx.d"}:
             self._supervisor.signal("nginx", "HUP")
-        if "supervisord.conf" in changed or "supervisor.d" in changed:
-            self._report("supervisord's own settings changed; `make down` and `make up` apply them")
+        notices = []
+        if len(workers) < 2:
+            notices.append("there is one worker only: requests waited or failed while it started")
+        if changed & {"supervisord.conf", "supervisor.d"}:
+            notices.append("supervisord's own settings changed; `make down` and `make up` apply them")
+        return notices
 
-    def status(self) -> int:
-        """Print what supervisorctl says; its exit status (0: all run)."""
+    def status(self) -> tuple[str, int]:
+        """The table of processes, and 0 where all run."""
         if not self._supervisor.is_up():
-            print("nothing runs; `make up` starts it")
-            return 3
-        return self._supervisor.supervisorctl("status")
+            return "nothing runs; `make up` starts it\n", NOTHING_RUNS
+        return self._supervisor.status()
+
+    def _processes(self) -> list[Process]:
+        """Those of the service; people's own programs in conf/supervisor.d are theirs to start and to watch."""
+        return [process for process in self._supervisor.processes() if process.group in PROGRAMS]
+
+    def _start_where_missing(self, process: Process) -> None:
+        if process.is_started:
+            return
+        if process.name == "modelserver":
+            self._prepare_container()
+        self._supervisor.stop(process.full_name)  # in BACKOFF supervisord would wait before it tries again
+        self._supervisor.start(process.full_name)
+
+    def _shut_down(self) -> None:
+        """Have supervisord end, where it is there, and wait until it has."""
+        pid = self._supervisor.pid()
+        groups = {process.group for process in self._supervisor.processes()}  # which stop one after the other
+        self._supervisor.shutdown()
+        limit = max(len(PROGRAMS), len(groups)) * (self._settings.http.drain_seconds + 10)
+
+        def has_ended() -> bool:
+            return not self._supervisor.is_up() and (pid is None or not is_alive(pid))
+
+        self._wait(has_ended, limit, "stopping", "supervisord does not stop")
 
     def _prepare_container(self) -> None:
         if self._settings.app.backend == "container":
@@ -115,7 +145,7 @@ class Stack:
         starts: dict[str, set[int]] = {}
 
         def ready() -> bool:
-            for process in self._supervisor.processes():
+            for process in self._processes():
                 if process.has_failed:
                     raise StackError(_failure(process))
                 _require_starting(process, starts.setdefault(process.full_name, set()))
@@ -124,7 +154,7 @@ class Stack:
         return ready
 
     def _all_run(self) -> bool:
-        processes = self._supervisor.processes()
+        processes = self._processes()
         return bool(processes) and all(process.state == "RUNNING" for process in processes)
 
     def _answers_ready(self) -> bool:

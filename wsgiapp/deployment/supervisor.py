@@ -1,5 +1,6 @@
 """`Supervisor`: the supervisord of one home folder, and the processes that it keeps."""
 
+import configparser
 import subprocess
 import sys
 import time
@@ -7,6 +8,7 @@ import xmlrpc.client
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from supervisor.options import ServerOptions
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from wsgiapp.errors import StackError
@@ -14,6 +16,7 @@ from wsgiapp.settings.schema import Settings
 
 POLL_SECONDS = 0.2
 STOPPING_SECONDS = 60.0  # supervisord kills what takes longer than its `stopwaitsecs`
+SHUTTING_DOWN = "SHUTDOWN"
 FAULT_NAMES = {code: name for name, code in vars(Faults).items() if isinstance(code, int)}
 
 
@@ -34,8 +37,8 @@ class Process(NamedTuple):
 
     @property
     def is_started(self) -> bool:
-        """Whether it runs, or supervisord is about to start it (again)."""
-        return self.state in ("STARTING", "RUNNING", "BACKOFF")
+        """Whether it runs, or may be about to."""
+        return self.state in ("STARTING", "RUNNING")
 
     @property
     def has_failed(self) -> bool:
@@ -57,32 +60,32 @@ class Supervisor:
         if done.returncode != 0:
             raise StackError(f"supervisord does not start:\n{done.stderr.strip()}")
 
-    def supervisorctl(self, *arguments: str) -> int:
-        """Run supervisorctl in the foreground; its exit status."""
-        return subprocess.run([_program("supervisorctl"), "-c", str(self._configuration), *arguments]).returncode
+    def status(self) -> tuple[str, int]:
+        """The table of processes that supervisorctl prints, and its exit status: 0 where all run."""
+        command = [_program("supervisorctl"), "-c", str(self._configuration), "status"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        return done.stdout + done.stderr, done.returncode
 
     def is_up(self) -> bool:
-        """Whether supervisord answers."""
-        try:
-            return bool(self._rpc.getState()["statename"] == "RUNNING")
-        except (OSError, xmlrpc.client.Error):
-            return False
+        """Whether supervisord answers, also while it shuts down."""
+        return self._state() is not None
 
-    def pid(self) -> int:
-        """supervisord's own."""
-        return int(self._rpc.getPID())
+    def is_shutting_down(self) -> bool:
+        """Whether supervisord is about to end."""
+        return self._state() == SHUTTING_DOWN
+
+    def pid(self) -> int | None:
+        """supervisord's own; `None` where it is away or about to end."""
+        pid: int | None = self._ask("getPID")
+        return pid
 
     def shutdown(self) -> None:
-        """Stop all processes, and supervisord; returns at once."""
-        self._rpc.shutdown()
+        """Ask supervisord to stop all processes and end; harmless where it does so already. Returns at once."""
+        self._ask("shutdown")
 
     def processes(self) -> list[Process]:
         """All processes; none where supervisord is away."""
-        try:
-            found = self._rpc.getAllProcessInfo()
-        except (OSError, xmlrpc.client.Error):
-            return []
-        return [_process(info) for info in found]
+        return [_process(info) for info in self._ask("getAllProcessInfo") or []]
 
     def start(self, name: str) -> None:
         """Start a process that does not run; returns at once."""
@@ -109,6 +112,21 @@ class Supervisor:
                 raise StackError(f"{name}: still stopping after {STOPPING_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
 
+    def _state(self) -> str | None:
+        try:
+            return str(self._rpc.getState()["statename"])
+        except xmlrpc.client.Fault as exc:
+            return SHUTTING_DOWN if exc.faultCode == Faults.SHUTDOWN_STATE else None
+        except (OSError, xmlrpc.client.Error):
+            return None
+
+    def _ask(self, method: str) -> Any:
+        """A call about supervisord itself; `None` where it is away, or about to end: then it takes no calls."""
+        try:
+            return getattr(self._rpc, method)()
+        except (OSError, xmlrpc.client.Error):
+            return None
+
     def _call(self, method: str, *arguments: Any, expected: int | None = None) -> Any:
         """A call about one process; the `expected` fault means that there is nothing to do."""
         try:
@@ -126,6 +144,17 @@ class Supervisor:
         """supervisord's calls. Made anew each time: a transport is of no use after supervisord went away under it."""
         transport = SupervisorTransport(None, None, f"unix://{self._control_socket}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+
+
+def configuration_problem(configuration: Path) -> str:
+    """What supervisord does not accept in a configuration, in its words; empty where it accepts all."""
+    options = ServerOptions()
+    options.configfile = str(configuration)
+    try:
+        options.process_config(do_usage=False)
+    except (ValueError, configparser.Error) as exc:
+        return str(exc)
+    return ""
 
 
 def _process(info: dict[str, Any]) -> Process:

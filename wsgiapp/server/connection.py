@@ -1,8 +1,8 @@
 """`Handler`: one connection of the worker's HTTP server, with the hot path of pywsgi's written anew.
 
 pywsgi parses headers as e-mail, formats a log line that nobody reads, and starts a timer whenever it waits for a
-client. Here the head is parsed by `requesthead`, an answer is sent whole in one call, and one sweep of the server looks
-after silent clients (measured: half of the CPU time of an application that does nothing).
+client. Here the head is parsed by `request_head`, an answer is sent whole in one call, and one sweep of the server
+looks after silent clients (measured: half of the CPU time of an application that does nothing).
 """
 
 import logging
@@ -15,7 +15,7 @@ from gevent import pywsgi
 
 from wsgiapp.server.body import Body
 from wsgiapp.server.request_head import MalformedRequest, read_head
-from wsgiapp.web.problems import failure_response
+from wsgiapp.web.problems import DETAIL_BY_STATUS, failure_response
 from wsgiapp.web.request import request_id
 from wsgiapp.web.response import STATUS_LINES
 
@@ -25,16 +25,10 @@ log = logging.getLogger(__name__)
 MAX_JOINED_BYTES = 256 * 1024
 # Old clients end a body with one more than they announce (RFC 9112, 2.2).
 EMPTY_LINES = (b"\r\n", b"\n")
-DETAIL_BY_STATUS = {
-    414: "the request line is longer than the limit; send large values by POST",
-    431: "the request's headers are too many or too large",
-    501: "Transfer-Encoding may be chunked, and nothing else",
-    505: "HTTP/1.1 and HTTP/1.0 are served here",
-}
 
 
 class Serving(Protocol):
-    """What a connection sees of its server: `server.Server`."""
+    """What a connection sees of its server: `wsgi_server.Server`."""
 
     application: Any
     environ: dict[str, Any]  # what all requests have in common
@@ -189,7 +183,7 @@ class Handler(pywsgi.WSGIHandler):
     def _rejection(self, status: int, line: bytes) -> tuple[str, bytes]:
         """A status, and a whole HTTP answer for a request that is too malformed to reach the application."""
         path = line.decode("latin-1").partition(" ")[2]
-        detail = DETAIL_BY_STATUS.get(status, "the request is not well-formed HTTP")
+        detail = DETAIL_BY_STATUS[status]
         response = failure_response(status, detail, path, request_id({}))
         lines = [f"HTTP/1.1 {STATUS_LINES[status]}", *(f"{name}: {value}" for name, value in response.headers)]
         head = "\r\n".join([*lines, self.server.date, "Connection: close", "", ""])

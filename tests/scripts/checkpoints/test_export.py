@@ -1,5 +1,6 @@
 """Checkpoints become SavedModels with the trained weights, and whatever fails leaves nothing behind."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from checkpoints.export import Interruption
 from support.processes import REPOSITORY, SHARED_DATA, SUPPORT, Process, poll
 from wsgiapp.tfserving import saved_model
 
@@ -365,6 +367,15 @@ def test_an_interrupted_export_leaves_nothing(worker: Worker, tmp_path: Path, nu
         assert process.wait(60) == 1
         assert process.output.endswith(f"--out {out}: interrupted, and nothing is left of it; start again\n")
     assert not out.parent.exists()
+
+
+def test_an_interruption_that_a_library_catches_comes_again() -> None:
+    interruption = Interruption()
+    interruption.check()
+    with contextlib.suppress(KeyboardInterrupt):
+        interruption(signal.SIGINT, None)
+    with pytest.raises(KeyboardInterrupt):
+        interruption.check()
 
 
 # --- random weights ---
