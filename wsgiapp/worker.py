@@ -4,7 +4,7 @@ It takes its listening socket from file descriptor 0, where supervisord puts it 
 outlives any worker; or it binds `--listen HOST:PORT` itself. With `--socket` it has one of its own besides, by which
 Nginx shares requests out evenly.
 
-gevent patches everything but threads: pictures are prepared on native ones (see `threads`).
+gevent patches everything but threads: pictures are prepared on native ones (see `native_threads`).
 """
 
 import argparse

@@ -16,9 +16,12 @@ from support.processes import REPOSITORY, free_port, poll, python_module
 
 
 class RunningStack:
-    """All processes of the service, as `wsgiapp up` starts them, in a home folder of their own."""
+    """All processes of the service, as `wsgiapp up` starts them, in a home folder of their own.
 
-    def __init__(self, home: Path) -> None:
+    supervisord takes a program for started after one second, unless `as_deployed`: each start waits for it.
+    """
+
+    def __init__(self, home: Path, *, as_deployed: bool = False) -> None:
         self.home = home
         self.port, self.backend_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -27,6 +30,9 @@ class RunningStack:
         for model in ("lstm", "cv_sod"):  # the demo models alone, and not what else was put beside them
             shutil.copytree(models / model / "1", home / "models" / model / "1")
         shutil.copytree(REPOSITORY / "conf", home / "conf")
+        if not as_deployed:
+            for path in (home / "conf/supervisord.conf", home / "conf/supervisor/container.conf"):
+                path.write_text(path.read_text().replace("startsecs=3\n", "startsecs=1\n"))
         give_lexicon(home)
         self.variables = {
             "WSGIAPP_APP_WORKERS": "2",
