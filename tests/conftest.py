@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from support.stack import RunningStack
 
 # A shell that runs the tests in its background has them ignore SIGINT, which every child would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# coverage.py, where it knows greenlets, leaves a greenlet in each thread that it traces. When several of these threads
+# end together, CPython 3.11 may loop for good (a traced RESUME looks for pending calls before anything else, over and
+# over). So the threads of the tests' own process are not traced; those of the processes that they start are.
+threading.settrace(None)  # type: ignore[arg-type]
 
 TINY_MODEL = SUPPORT / "tiny_model.py"
 
