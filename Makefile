@@ -13,6 +13,8 @@ BIN := .venv/bin
 HOME_FOLDER = "$(WSGIAPP_HOME)"
 MODELS = "$(WSGIAPP_HOME)/models"
 MADE = $(PYTHON) scripts/made.py
+# Much of what they do is waiting. The files' order stays: the long ones come early.
+TWO_FILES_AT_A_TIME = --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m coverage
 
 .DEFAULT_GOAL := help
@@ -60,14 +62,14 @@ logs: .venv/installed ## follow all logs
 
 test: models .venv/installed-dev ## run all tests; coverage by package
 	@mkdir -p "$(WSGIAPP_HOME)/tmp/coverage" && rm -f "$(WSGIAPP_HOME)/tmp/coverage/"*
-	@$(COVERAGE) run -m pytest --durations=15
+	@$(COVERAGE) run -m pytest $(TWO_FILES_AT_A_TIME) --durations=15
 	@$(COVERAGE) combine --quiet
 	@$(COVERAGE) json --quiet -o "$(WSGIAPP_HOME)/tmp/coverage/report.json"
 	@$(BIN)/python scripts/coverage_by_package.py "$(WSGIAPP_HOME)/tmp/coverage/report.json"
 
 newest: models ## run the tests with the newest versions of all dependencies, in .venv-newest
 	@PYTHON=$(PYTHON) ENVIRONMENT=.venv-newest CONSTRAINTS= scripts/setup.sh '.[dev]'
-	@.venv-newest/bin/python -m pytest
+	@.venv-newest/bin/python -m pytest $(TWO_FILES_AT_A_TIME)
 
 docs: models .venv/installed-dev ## run the commands of the documents, and write anew what they print
 	@WSGIAPP_REFRESH_DOCS=1 $(BIN)/python -m pytest -q tests/docs

@@ -54,6 +54,7 @@ setup(
             "coverage>=7.10",  # coverage of all processes of the tests
             "mypy>=1.13",  # types
             "pytest>=8.3",  # tests
+            "pytest-xdist>=3.6",  # two of their files at a time
             "requests>=2.32",  # the client example
             "ruff>=0.8",  # format and lint
             "types-protobuf>=5.29",  # types of the messages' runtime

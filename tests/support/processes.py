@@ -1,6 +1,7 @@
 """Processes with a log, free ports, polling."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,10 +17,17 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    """A TCP port that nobody listens on; drawn, so that two runs at once do not get the same.
+
+    Not one of those that the kernel gives to clients (32768 and above): it could be taken until it is used.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
 
 
 def poll(done: Callable[[], Any], seconds: float = 60.0, what: str = "the condition") -> Any:
