@@ -23,7 +23,6 @@ setup(
         "grpcio>=1.70",  # the built-in model server
         "grpcio-health-checking>=1.70",  # the standard health service of the built-in model server
         "hpack>=4.1",  # headers of HTTP/2, as the channel to the model server receives them
-        "imagesize>=2.0",  # an image's size from its header, before OpenCV decodes it
         "isal>=1.7",  # deflate for PNG files, several times faster than zlib
         "jieba>=0.42.1",  # Chinese word segmentation: its dictionary and its probabilities
         "ml-dtypes>=0.4",  # bfloat16 for numpy; TensorFlow brings it along

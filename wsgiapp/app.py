@@ -124,6 +124,8 @@ class Application:
 
 def create_app(settings: Settings, access_log: BinaryIO) -> Application:
     """Wire everything. The channel is made here, so call it in the process that serves, after any fork."""
+    # OpenCV's own check of what it is about to allocate, behind the pipelines'; it reads this when it is imported.
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.limits.image_pixels)
     backend = ModelServer(settings.backend.address, message_bytes=settings.backend.message_bytes)
     app = Application(settings, create_planes(settings, backend))
     if settings.log.access:

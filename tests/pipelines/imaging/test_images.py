@@ -2,12 +2,24 @@
 
 import io
 import pickletools
+import struct
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 
-from support.images import huge_png, image_file, photograph, with_orientation
+from support.images import (
+    exif,
+    huge_png,
+    image_file,
+    photograph,
+    png_file,
+    tiff_file,
+    tiff_tags,
+    webp_with_orientation,
+    with_orientation,
+)
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines.imaging.images import decode_image, encode_npy, encode_pickle, encode_png, resize_map, stretch
 from wsgiapp.pipelines.pipeline import ImageLimits
@@ -49,6 +61,171 @@ def test_exif_turns_the_picture() -> None:
     plain = decode_image("img", upright, LIMITS)
     turned = decode_image("img", with_orientation(upright, 6), LIMITS)
     np.testing.assert_array_equal(turned, np.rot90(plain, -1))
+
+
+# Two rows of three pixels, grey and alpha, and how they look over white: opaque, half, transparent.
+GREYS = np.array([[0, 100, 200], [50, 60, 70]], np.uint8)
+ALPHAS = np.array([[255, 128, 0], [255, 0, 128]], np.uint8)
+OVER_WHITE = np.array([[0, 177, 255], [50, 255, 162]], np.uint8)
+#: How a picture with each EXIF orientation is turned (EXIF 2.32, 4.6.4, tag 0x0112).
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: np.swapaxes(stored, 0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(np.swapaxes(stored, 0, 1), 2),
+    8: lambda stored: np.rot90(stored, 1),
+}
+
+
+def three(grey: np.ndarray) -> np.ndarray:
+    return np.dstack([grey] * 3)
+
+
+def grey_alpha_png(scale: int = 1, **chunks: bytes) -> bytes:
+    rows = np.dstack([GREYS, ALPHAS]).astype(np.uint16) * scale
+    return png_file(3, 2, 8 if scale == 1 else 16, 4, rows.astype(">u2" if scale > 1 else np.uint8).tobytes(), **chunks)
+
+
+def palette_png(**chunks: bytes) -> bytes:
+    """Three colours of a palette, the second half transparent, the third wholly."""
+    palette = bytes([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    return png_file(3, 2, 8, 3, bytes([0, 1, 2, 2, 1, 0]), PLTE=palette, tRNS=bytes([255, 128, 0]), **chunks)
+
+
+PALETTE_OVER_WHITE = np.array([[255, 0, 0], [127, 255, 127], [255, 255, 255]], np.uint8)[[[0, 1, 2], [2, 1, 0]]]
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_exif_turns_pictures_of_every_kind(orientation: int) -> None:
+    turn, chunk = TURNS[orientation], {"eXIf": exif(orientation)}
+    colours = image_file(np.dstack([BGR, np.full(BGR.shape[:2], 255, np.uint8)]), ".webp")
+    kinds = {
+        "grey": (png_file(3, 2, 8, 0, GREYS.tobytes(), **chunk), three(GREYS)),
+        "grey and alpha": (grey_alpha_png(**chunk), three(OVER_WHITE)),
+        "16 bits of grey and alpha": (grey_alpha_png(257, **chunk), three(OVER_WHITE)),
+        "palette": (palette_png(**chunk), PALETTE_OVER_WHITE),
+        "transparent grey": (png_file(3, 2, 8, 0, GREYS.tobytes(), tRNS=b"\0\x3c", **chunk), transparent(GREYS, 60)),
+        "WebP": (webp_with_orientation(colours, 60, 40, orientation), RGB),
+        "TIFF": (tiff_file(RGB.tobytes(), [*tiff_tags(60, 40, 3, 8, 2), (274, 3, [orientation])]), RGB),
+        "TIFF of 16 bits": (
+            tiff_file((GREYS * np.uint16(257)).tobytes(), [*tiff_tags(3, 2, 1, 16, 1), (274, 3, [orientation])]),
+            three(GREYS),
+        ),
+    }
+    for kind, (file, upright) in kinds.items():
+        decoded = decode_image("img", file, LIMITS)
+        np.testing.assert_array_equal(decoded, turn(upright), err_msg=kind)
+
+
+def transparent(greys: np.ndarray, *which: int) -> np.ndarray:
+    return three(np.where(np.isin(greys, which), 255, greys).astype(np.uint8))
+
+
+def test_one_grey_of_a_png_may_be_transparent() -> None:
+    for depth, rows, grey, right in (
+        (8, GREYS.tobytes(), 100, transparent(GREYS, 100)),
+        (8, GREYS.tobytes(), 101, three(GREYS)),
+        (8, GREYS.tobytes(), 0x0164, transparent(GREYS, 100)),  # the upper bits are not the sample's
+        (16, (GREYS.astype(">u2") * 257).tobytes(), 100 * 257, transparent(GREYS, 100)),
+        (16, (GREYS.astype(">u2") * 257).tobytes(), 100 * 257 + 1, three(GREYS)),
+        (4, bytes([0x0F, 0x80]), 8, np.array([[[0] * 3, [255] * 3, [255] * 3]])),
+        (2, bytes([0b00011011]), 1, np.array([[[0] * 3, [255] * 3, [170] * 3, [255] * 3]])),
+        (1, bytes([0b10100000]), 0, np.full((1, 3, 3), 255)),
+    ):
+        width, height = right.shape[1], right.shape[0]
+        file = png_file(width, height, depth, 0, rows, tRNS=struct.pack(">H", grey))
+        np.testing.assert_array_equal(decode_image("img", file, LIMITS), right, err_msg=f"{depth} bits, {grey}")
+
+
+def test_one_colour_of_a_png_may_be_transparent() -> None:
+    for bits, kind, scale in ((8, ">u1", 1), (16, ">u2", 257)):
+        rows = (RGB[:2, :3].astype(np.uint16) * scale).astype(kind)
+        key = struct.pack(">3H", *(int(value) * scale for value in RGB[0, 1]))
+        decoded = decode_image("img", png_file(3, 2, bits, 2, rows.tobytes(), tRNS=key), LIMITS)
+        right = RGB[:2, :3].copy()
+        right[(right == RGB[0, 1]).all(-1)] = 255
+        np.testing.assert_array_equal(decoded, right)
+
+
+def test_a_transparency_that_is_none_changes_nothing() -> None:
+    for chunk in (b"", b"\0", b"\0\x64\0"):
+        np.testing.assert_array_equal(
+            decode_image("img", png_file(3, 2, 8, 0, GREYS.tobytes(), tRNS=chunk), LIMITS), three(GREYS)
+        )
+
+
+def test_a_gif_s_transparent_pixels_are_white() -> None:
+    palette = bytes([200, 0, 0, 0, 0, 200])
+    head = b"GIF89a" + struct.pack("<2H3B", 2, 1, 0x80, 0, 0) + palette
+    picture = b"," + struct.pack("<4HB", 0, 0, 2, 1, 0) + bytes([2, 2, 0b01000100, 0b00001010, 0]) + b";"
+    for control, right in ((b"", [[200, 0, 0], [0, 0, 200]]), (b"!\xf9\4\1\0\0\1\0", [[200, 0, 0], [255] * 3])):
+        np.testing.assert_array_equal(decode_image("img", head + control + picture, LIMITS), [right])
+
+
+def test_a_bmp_is_opaque_unless_it_has_a_mask_for_alpha() -> None:
+    """The fourth byte of others is unused, and mostly 0."""
+    bgra = np.dstack([BGR, np.zeros(BGR.shape[:2], np.uint8)])
+    pixels = bgra[::-1].tobytes()
+    header = struct.pack("<I2iHHIIiiII", 40, 60, 40, 1, 32, 0, len(pixels), 0, 0, 0, 0)
+    unmasked = b"BM" + struct.pack("<IHHI", 54 + len(pixels), 0, 0, 54) + header + pixels
+    np.testing.assert_array_equal(decode_image("img", unmasked, LIMITS), RGB)
+    assert (decode_image("img", image_file(bgra, ".bmp"), LIMITS) == 255).all()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("extra", [None, 0, 1, 2])
+def test_a_tiff_s_alpha_may_be_multiplied_in(extra: int | None, bits: int, order: str) -> None:
+    """ExtraSamples (TIFF 6.0, section 18): 1 is alpha that the colours are multiplied by, 2 is other alpha."""
+    colours, alpha = np.array([[[200, 100, 50]], [[10, 20, 30]]]), np.array([[[128]], [[255]]])
+    stored = np.rint(colours * alpha / 255) if extra == 1 else colours
+    pixels = (np.dstack([stored, alpha]) * (1 if bits == 8 else 257)).astype(f"{order}u{bits // 8}")
+    tags = tiff_tags(1, 2, 4, bits, 2) + ([] if extra is None else [(338, 3, [extra])])
+    decoded = decode_image("img", tiff_file(pixels.tobytes(), tags, order), LIMITS).astype(int)
+    right = colours * (alpha / 255) + 255 * (1 - alpha / 255)
+    assert np.abs(decoded - right).max() <= 1
+
+
+def test_tiffs_of_other_kinds() -> None:
+    """Their right values: black is the greatest number, a palette, inks, one bit; grey and alpha is read as grey."""
+    for pixels, tags, right in (
+        (bytes([0, 200]), tiff_tags(2, 1, 1, 8, 0), [[255] * 3, [55] * 3]),
+        (struct.pack("<2H", 0, 200 * 257), tiff_tags(2, 1, 1, 16, 0), [[255] * 3, [55] * 3]),
+        (bytes([0, 1]), [*tiff_tags(2, 1, 1, 8, 3), (320, 3, [65535, 0] + [0] * 766)], [[255, 0, 0], [0, 0, 0]]),
+        (bytes([0, 255, 255, 0]), tiff_tags(1, 1, 4, 8, 5), [[255, 0, 0]]),
+        (bytes([0b10000000]), tiff_tags(2, 1, 1, 1, 1), [[255] * 3, [0] * 3]),
+        (bytes([200, 255, 10, 255]), [*tiff_tags(2, 1, 2, 8, 1), (338, 3, [2])], [[200] * 3, [10] * 3]),
+    ):
+        np.testing.assert_array_equal(decode_image("img", tiff_file(pixels, tags), LIMITS), [right])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int32", "float32", "float64"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_tiff_of_other_numbers_is_rejected_with_what_is_right(dtype: str, channels: int) -> None:
+    image = np.ones((4, 5, channels)).astype(dtype)
+    with pytest.raises(InvalidField, match="img: a TIFF that is read has 1 to 4 unsigned numbers of at most 16 bits"):
+        decode_image("img", image_file(image, ".tiff"), LIMITS)
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff", ".webp", ".bmp"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_what_opencv_writes_is_read(extension: str, dtype: str, channels: int) -> None:
+    if dtype == "uint16" and extension not in (".png", ".tiff"):
+        return  # they have 8 bits
+    image = np.full((4, 5, channels), 40 if dtype == "uint8" else 40 * 257).astype(dtype)
+    if channels == 4:
+        image[..., 3] = np.iinfo(dtype).max
+    np.testing.assert_array_equal(decode_image("img", image_file(image, extension), LIMITS), np.full((4, 5, 3), 40))
+
+
+def test_transparency_of_a_large_picture_is_the_same_in_all_its_rows() -> None:
+    image = np.full((1100, 700, 4), 100, np.uint8)
+    image[..., 3] = 128
+    assert (decode_image("img", image_file(image), LIMITS) == 177).all()
 
 
 @pytest.mark.parametrize("extension", [".png", ".jpg", ".webp", ".gif", ".bmp", ".tiff"])
@@ -119,3 +296,14 @@ def test_a_pickle_names_only_what_every_numpy_has() -> None:
     import pickle
 
     np.testing.assert_array_equal(pickle.loads(pickled), mask)
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".webp", ".gif", ".bmp", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_picture_is_decoded_once(monkeypatch: pytest.MonkeyPatch, extension: str, channels: int) -> None:
+    image = np.dstack([BGR, BGR[..., 0]])
+    file = image_file(image[..., : 3 if extension == ".gif" else channels], extension)
+    calls, decode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: (calls.append(arguments), decode(*arguments))[1])
+    assert decode_image("img", file, LIMITS).shape == (40, 60, 3)
+    assert len(calls) == 1
