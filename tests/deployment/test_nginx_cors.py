@@ -65,7 +65,9 @@ def page() -> Iterator[Page]:
 def front(page: Page, session_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     variables = {"WSGIAPP_HTTP_CORS_ORIGINS": page.named, "WSGIAPP_HTTP_CORS_CREDENTIALS": "true"}
     backend = f"127.0.0.1:{session_stack.backend_port}"
-    with Front(tmp_path_factory.mktemp("cors"), backend, **variables) as started:
+    session_stack.wait_until_ready()
+    own = "location /locked { deny all; }"
+    with Front(tmp_path_factory.mktemp("cors"), backend, own_nginx=own, **variables) as started:
         yield started
 
 
@@ -101,6 +103,14 @@ def test_every_answer_says_who_may_read_it(
         other = fetch(address + path, body, method, Origin=page.other)
         assert other.status == status
         assert other.headers.get("Access-Control-Allow-Origin", page.named) != page.other
+
+
+def test_a_location_of_the_user_s_own(front: Front, page: Page) -> None:
+    """Also a preflight for what asks for a password is answered: a browser sends none with it."""
+    answer = fetch(f"{front.url}/locked", Origin=page.named)
+    assert answer.status == 403
+    see_that_it_may_be_read(answer, page.named)
+    assert fetch(f"{front.url}/locked", method="OPTIONS", Origin=page.named, **ASKS).status == 200
 
 
 def test_each_header_is_sent_once(front: Front, page: Page) -> None:

@@ -15,8 +15,10 @@ from wsgiapp.settings.loading import load_settings
 class Front:
     """Serves the demo models of the model server at `backend`: at `url` by Nginx, at `worker_url` by the worker."""
 
-    def __init__(self, home: Path, backend: str, **variables: str) -> None:
+    def __init__(self, home: Path, backend: str, *, own_nginx: str = "", **variables: str) -> None:
+        """`own_nginx` are lines of the user's own for Nginx, in `conf/nginx.d`."""
         shutil.copytree(REPOSITORY / "conf", home / "conf")
+        (home / "conf/nginx.d/own.conf").write_text(own_nginx)
         give_lexicon(home)
         port, worker_port = free_port(), free_port()
         self.url, self.worker_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{worker_port}"

@@ -4,8 +4,10 @@
 
 import _pickle
 import base64
+import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ import numpy as np
 import pytest
 import requests
 
+from support.documents import blocks
 from support.front import Front
 from support.http_client import fetch
 from support.images import image_file, photograph
-from support.processes import free_port
+from support.processes import REPOSITORY, free_port
 from support.stack import RunningStack
 from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.settings.loading import load_settings
@@ -27,6 +30,7 @@ from wsgiapp.web.response import answer
 
 needs_nginx = pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")
 
+PAGE = REPOSITORY / "docs/coming-from-flask.md"
 PICTURE = image_file(photograph(33, 77))
 
 
@@ -40,7 +44,10 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def front(session_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     backend = f"127.0.0.1:{session_stack.backend_port}"
-    with Front(tmp_path_factory.mktemp("flask"), backend, WSGIAPP_HTTP_COMPATIBILITY="flask") as started:
+    (rewrite,) = [block for block in blocks(PAGE.read_text(encoding="utf-8")) if block.language == "nginx"]
+    home = tmp_path_factory.mktemp("flask")
+    session_stack.wait_until_ready()
+    with Front(home, backend, own_nginx=rewrite.text, WSGIAPP_HTTP_COMPATIBILITY="flask") as started:
         yield started
 
 
@@ -112,6 +119,14 @@ def test_with_the_setting_those_clients_work_unchanged(front: Front) -> None:
     assert bare.body.startswith(b"\x89PNG")
 
 
+@needs_nginx
+def test_paths_of_old_are_kept_as_the_page_says(front: Front) -> None:
+    line = base64.b64encode("非常讨厌".encode()).decode()
+    assert requests.get(front.url + "/sentiment", params={"line": line}).json()["labels"] == "NEG"
+    assert requests.post(front.url + "/sentiment", json={"words": ["非常", "讨厌"]}).json()["labels"] == "NEG"
+    assert requests.get(front.url + "/sentiment?line=***").json()["status"] == -1
+
+
 MISTAKES: list[tuple[str, str, Any, str, int]] = [
     ("wrong base64", "/lstm/predict?line=***", None, "GET", 400),
     ("JSON that is cut off", "/predict", b'{"line": "', "POST", 400),
@@ -136,6 +151,19 @@ def test_errors_of_predictions(front: Front, path: str, body: Any, method: str, 
         assert (got.status, got.headers["Content-Type"]) == (200, "application/json"), got.body
         assert (got.json["status"], got.json["code"]) == (-1, code)
         assert got.json["message"] and got.json["request_id"]
+
+
+@needs_nginx
+def test_errors_of_what_is_no_request_that_a_view_could_answer(front: Front) -> None:
+    for address in (front.url, front.worker_url):
+        got = fetch(f"{address}/lstm/predict?line=YQ", X_Large="a" * (600 * 1024))
+        assert (got.status, got.json["status"], got.json["code"]) == (200, -1, 431)
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            client.sendall(b"GET /lstm/predict?line=YQ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+            head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert (json.loads(body)["status"], json.loads(body)["code"]) == (-1, 400)
 
 
 @needs_nginx
