@@ -52,6 +52,7 @@ setup(
         "dev": [
             "coverage>=7.10",  # coverage of all processes of the tests
             "mypy>=1.13",  # types
+            "playwright>=1.49",  # drives Debian's browser: a page of another origin calls the service
             "pytest>=8.3",  # tests
             "pytest-xdist>=3.6",  # two of their files at a time
             "requests>=2.32",  # the client example

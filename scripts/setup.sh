@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make .venv with this package in it, and install with apt what is missing: Nginx, and for the tests a container engine.
+# Make .venv with this package in it, and install with apt what is missing: Nginx; for the tests a container engine and a
+# browser.
 # Usage: scripts/setup.sh REQUIREMENT   (what pip installs: ".", ".[dev]" or ".[bench]")
 # Variables: PYTHON (python3), ENVIRONMENT (.venv), CONSTRAINTS (constraints.txt; empty: the newest versions)
 set -euo pipefail
@@ -66,4 +67,11 @@ fi
 if [ "$1" = ".[dev]" ] && [ "$(id -u)" -eq 0 ] && ! PATH=$PATH:/usr/sbin:/usr/local/sbin command -v dockerd >/dev/null; then
     say "installing Docker, for the tests of the container back end"
     apt_install docker.io || say "Docker is missing; as root: apt-get install docker.io. Until then its tests are skipped."
+fi
+
+# A page of another origin calls the service in it. The headless shell is the small one: 64 MB and its libraries.
+browser=chromium-headless-shell
+if [ "$1" = ".[dev]" ] && [ "$(id -u)" -eq 0 ] && ! command -v "$browser" chromium >/dev/null; then
+    say "installing a browser, for the tests of pages that call the service"
+    apt_install "$browser" || say "A browser is missing; as root: apt-get install $browser. Until then its test is skipped."
 fi

@@ -29,6 +29,8 @@ from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.models import Model
 from wsgiapp.web.access_log import WSGIApplication, log_access
+from wsgiapp.web.compatibility import as_flask
+from wsgiapp.web.cors import Cors, is_preflight
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.problems import error_response
 from wsgiapp.web.request import Request
@@ -84,6 +86,8 @@ class Application:
         self._urls = url_map(settings).bind("")  # the host's name plays no part
         self._known_match = lru_cache(KNOWN_PATHS)(self._urls.match)
         self._max_body = settings.limits.body_bytes
+        self._cors = Cors(settings.http)
+        self._as_flask = settings.http.compatibility == "flask"
         #: What middleware wraps, so that the application object itself stays within reach.
         self.wsgi_app: WSGIApplication = self._respond
 
@@ -101,10 +105,16 @@ class Application:
                 log.exception("request %s failed", request.id)
         response.headers.append(("X-Request-ID", request.id))
         request.note(status=response.status, bytes=len(response.body))
+        if self._as_flask:  # after the log, which has the status that tells errors apart
+            response = as_flask(response, request.path)
+        if self._cors:
+            response.headers += self._cors.headers(request)
         return response(environ, start_response)
 
     def dispatch_request(self, request: Request) -> Response:
         """The view's answer; raises what the view raises."""
+        if self._cors and is_preflight(request):
+            return Response(b"")
         try:
             match = self._known_match if len(request.path) <= MAX_KNOWN_PATH else self._urls.match
             view, arguments = match(request.path, request.method)
@@ -140,6 +150,7 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         text=TextLimits(chars=limits.text_chars, rows=limits.text_rows),
         image=ImageLimits(pixels=limits.image_pixels),
         cache=settings.cache,
+        encoding="pickle" if settings.http.compatibility == "flask" else "png",
     )
     threads = NativeThreads(len(os.sched_getaffinity(0)))
     data = DataPlane(

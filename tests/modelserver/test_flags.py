@@ -17,6 +17,7 @@ def test_defaults_are_tf_serving_s() -> None:
     assert (flags.model_config_file_poll_wait_seconds, flags.file_system_poll_wait_seconds) == (0, 1)
     assert (flags.max_num_load_retries, flags.load_retry_interval_micros) == (5, 60_000_000)
     assert flags.rest_api_timeout_in_ms == 30_000
+    assert not flags.rest_api_enable_cors_support
     assert not flags.allow_version_labels_for_unavailable_models
     assert not flags.enable_serialization_as_tensor_content
 
@@ -33,6 +34,11 @@ def test_booleans(given: str, value: bool) -> None:
     assert parse([BASE, f"--allow_version_labels_for_unavailable_models{given}"]) == parse(
         [BASE, f"--allow_version_labels_for_unavailable_models={str(value).lower()}"]
     )
+
+
+def test_cors_of_rest() -> None:
+    assert parse([BASE, "--rest_api_enable_cors_support"]).rest_api_enable_cors_support
+    assert not parse([BASE, "--rest_api_enable_cors_support=false"]).rest_api_enable_cors_support
 
 
 def test_channel_arguments() -> None:

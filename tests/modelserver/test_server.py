@@ -223,6 +223,7 @@ def full_server(full_folder: Path) -> Iterator[Process]:
         f"--monitoring_config_file={full_folder}/monitoring.config",
         "--grpc_channel_arguments=grpc.max_connection_age_ms=2000000,grpc.lb_policy_name=grpclb",
         "--rest_api_num_threads=8",
+        "--rest_api_enable_cors_support",
         "--enable_model_warmup=false",
     )
     with Process(command, full_folder / "log", KERAS_HOME=str(full_folder), TMPDIR=str(full_folder)) as process:
@@ -264,6 +265,35 @@ def test_rest_and_metrics(full_server: Process, full_client: Client) -> None:
     assert metrics.status == 200
     assert b"# TYPE" in metrics.body
     assert b':tensorflow:serving:request_count{model_name="tiny",status="OK"}' in metrics.body
+
+
+def test_pages_of_any_origin_may_call(full_server: Process) -> None:
+    """What TF Serving's http_server.cc and AddCORSHeaders send, on errors, too."""
+    url = "http://127.0.0.1:" + address_after(full_server, "Exporting HTTP/REST API at:0.0.0.0:")
+    tf_serving = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Methods": "POST, GET",
+        "Access-Control-Allow-Headers": "Content-Type",
+    }
+    status = fetch(f"{url}/v1/models/tiny")
+    unknown = fetch(f"{url}/v1/models/nosuch:predict", {"instances": [1]})
+    options = fetch(f"{url}/v1/models/tiny:predict", method="OPTIONS", Origin="http://page.example")
+    nobody = fetch(f"{url}/v1/models/tiny:predict", method="OPTIONS")
+    assert [answer.status for answer in (status, unknown, options, nobody)] == [200, 404, 200, 400]
+    for answer in (status, unknown, options, nobody):
+        assert {name: answer.headers.get(name) for name in tf_serving} == tf_serving
+    assert options.body == b""
+    preflight = fetch(
+        f"{url}/v1/models/tiny:predict",
+        method="OPTIONS",
+        Origin="http://page.example",
+        Access_Control_Request_Method="POST",
+        Access_Control_Request_Headers="content-type",
+    )
+    assert (preflight.status, preflight.body) == (200, b"")
+    assert preflight.headers["Access-Control-Allow-Origin"] == "*"
+    assert preflight.headers["Access-Control-Allow-Methods"] == "POST, GET"
+    assert preflight.headers["Access-Control-Allow-Headers"].startswith("Content-Type")
 
 
 def test_the_configuration_file_is_followed(full_server: Process, full_client: Client, full_folder: Path) -> None:

@@ -117,6 +117,9 @@ def test_options() -> None:
     assert prepared.inputs["i"].shape == (1, 64, 64, 3)
     answer = made.postprocess({"o": np.zeros((1, 64, 64, 1))}, prepared.context)
     assert isinstance(answer, dict) and answer["encoding"] == "pickle"
+    own, of_the_service = (Saliency(options, Resources(encoding="pickle")) for options in ({"encoding": "npy"}, {}))
+    payload = Payload({"img": ENCODED})
+    assert [made.preprocess(payload).context.encoding for made in (own, of_the_service)] == ["npy", "pickle"]
     for options in ({"sise": 1}, {"mean": [1]}, {"encoding": "jpeg"}, {"size": "x"}):
         with pytest.raises(SettingsError):
             Saliency(options, Resources())

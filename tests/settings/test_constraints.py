@@ -5,6 +5,7 @@ import math
 import pytest
 
 from wsgiapp.settings.constraints import (
+    COMPATIBILITY,
     FILE_PATH,
     HEADER_NAME,
     HOST,
@@ -14,6 +15,7 @@ from wsgiapp.settings.constraints import (
     BackendAddress,
     Choice,
     Constraint,
+    Origins,
     Range,
     Share,
     ShellWords,
@@ -41,6 +43,12 @@ VALID: list[tuple[Constraint | None, list[object]]] = [
     (URL_PATH, ["", "/metrics", "/a/b.c~d-e_f"]),
     (TOKEN, ["", "c2VjcmV0==", "p@ss!"]),
     (HEADER_NAME, ["", "X-User-Id"]),
+    (COMPATIBILITY, ["", "flask"]),
+    (
+        Origins(),
+        ["", " ", "*", " * ", "https://shop.example", "http://localhost:3000, http://127.0.0.1:5000,http://a_b"],
+    ),
+    (Origins(), ["http://[::1]:8000", "capacitor://localhost", f"https://{'a' * 63}.example:8443"]),
     (BackendAddress(), ["127.0.0.1:1", "serving.example:65535", "tf_serving:8500", "unix:/run/x.sock"]),
     (BackendAddress(), [f"unix:/{'x' * 106}", "unix:/a folder/serving.sock"]),
     (CONTAINER["image"], ["", "tensorflow/serving:2.19.1", "host:5000/a@sha256:0f", "0f1e"]),
@@ -72,6 +80,21 @@ INVALID: list[tuple[Constraint | None, list[object], str]] = [
     (URL_PATH, ["metrics", "/", "/a b", "/a/", "/a?b", "/<x>", "/a\n"], "not a path like /metrics"),
     (TOKEN, ["a b", "a\n", "é"], "not a text of visible ASCII characters"),
     (HEADER_NAME, ["X User", "X:", "X\n", "é"], "not a header field name"),
+    (COMPATIBILITY, ["Flask", "fastapi", " "], "not flask or empty"),
+    (Origins(), ["shop.example", "null", "*.example", "https://*.example"], "is not an origin as browsers send it"),
+    (
+        Origins(),
+        ["https://a.example/", "https://a.example/x", "https://A.example", "HTTPS://a.example"],
+        "in lower case",
+    ),
+    (Origins(), ["http://a.example:80", "https://a.example:443", "https://a.example:0"], "or the scheme's own port"),
+    (Origins(), ["* https://a.example", "https://a.example *"], "* is not an origin as browsers"),
+    (
+        Origins(),
+        ['https://a";', "https://a{}", "https://$a", "https://服务.example", f"https://{'a' * 300}"],
+        "is not an",
+    ),
+    (Origins(), ["https://a\n", "https://a\thttps://b"], "not a text without line breaks"),
     (BackendAddress(), ["here:0", "here:65536"], "a port is from 1 to 65535"),
     (
         BackendAddress(),

@@ -115,6 +115,12 @@ def test_where_the_metrics_are(tmp_path: Path) -> None:
         ('[backend]\naddress = "[::1]:8500"', 'backend.address = "[::1]:8500": not host:port or unix:/absolute/path'),
         ('[backend]\nmetrics_path = "metrics"', 'backend.metrics_path = "metrics": not a path like /metrics'),
         ('[backend]\nmetrics_path = "/metrics"', 'backend.metrics_path = "/metrics": http.metrics_path has the same'),
+        ('[http]\ncors_origins = "https://a/"', 'http.cors_origins = "https://a/": https://a/ is not an origin'),
+        (
+            '[http]\ncors_origins = "*"\ncors_credentials = true',
+            "http.cors_credentials = true: not with http.cors_origins",
+        ),
+        ('[http]\ncompatibility = "fastapi"', 'http.compatibility = "fastapi": not flask or empty'),
         ("models = 3", "models = 3: not a table"),
         ("models.a = 3", "models.a = 3: not a table"),
         ("[models.a]\npipeline = 'p'\nname = 'b'", "models.a.name: no such setting"),

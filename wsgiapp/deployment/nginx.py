@@ -7,13 +7,17 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from wsgiapp.deployment import nginx_cors
 from wsgiapp.errors import StackError, Unavailable
 from wsgiapp.settings.schema import Settings
+from wsgiapp.web.compatibility import PREDICTIONS, as_flask
 from wsgiapp.web.problems import DETAIL_BY_STATUS, TF_SERVING_PREFIX, failure_response
 
 REQUEST_ID = "$known_request_id"  # Nginx's variable, see conf/nginx.conf
 CHECK_SECONDS = 30.0
 RETRY_STATUSES = (502, 503)
+# A line of the map that finds the form of an error: that of `http.compatibility` for predictions.
+FLASK_ERRORS = '"~^[A-Z]+ [^ ?]*/predict[ ?]" /_flask;'
 
 
 def find_nginx(settings: Settings) -> str | None:
@@ -68,7 +72,11 @@ def orphaned_workers(settings: Settings) -> Iterator[int]:
 
 
 def error_locations(settings: Settings, max_predictions: int) -> str:
-    """The locations of Nginx's own errors, with the application's bodies: problems, or TF Serving's errors."""
+    """The locations of Nginx's own errors, with the application's bodies: problems, or TF Serving's errors.
+
+    With `http.compatibility` those of predictions have a `status` of -1, and HTTP 200 where the client is at fault.
+    What no worker answered stays 502, 503 or 504, as with Nginx in front of Flask: load balancers go by that.
+    """
     limits = settings.limits
     line_limit = f"the request line is longer than the limit of {limits.request_line_bytes} bytes"
     details = {
@@ -81,16 +89,24 @@ def error_locations(settings: Settings, max_predictions: int) -> str:
         504: ("the worker did not answer in time", None),
     }
     lines = []
-    for prefix, path in (("/_problem", "/"), ("/_error", TF_SERVING_PREFIX)):
+    forms = {"/_problem": "/", "/_error": TF_SERVING_PREFIX}
+    if settings.http.compatibility == "flask":
+        forms["/_flask"] = PREDICTIONS
+    headers = [
+        f"    {line}"
+        for line in (f"add_header Retry-After {Unavailable.retry_after} always;", *nginx_cors.own_headers(settings))
+    ]
+    for prefix, path in forms.items():
         for status, (detail, field) in details.items():
             response = failure_response(status, detail, path, REQUEST_ID, field)
-            retry_after = f"    add_header Retry-After {Unavailable.retry_after} always;"
+            if path == PREDICTIONS:
+                response = as_flask(response, path)
             lines += [
                 f"location = {prefix}/{status} {{",
                 "    internal;",
                 f"    default_type {dict(response.headers)['Content-Type']};",
-                *([retry_after] if status in RETRY_STATUSES else []),
-                f"    return {status} {_quoted(response.body.decode())};",
+                *(headers if status in RETRY_STATUSES else []),
+                f"    return {response.status if status < 500 else status} {_quoted(response.body.decode())};",
                 "}",
             ]
     return "\n        ".join(lines)

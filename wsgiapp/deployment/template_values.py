@@ -6,7 +6,8 @@ import resource
 import sys
 from pathlib import Path
 
-from wsgiapp.deployment.nginx import error_locations
+from wsgiapp.deployment import nginx_cors
+from wsgiapp.deployment.nginx import FLASK_ERRORS, error_locations
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.backend import Backend
 
@@ -31,11 +32,14 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "backup_entries": _backup_entries(settings, backup_predictions),
         "body_bytes": limits.body_bytes,
         "cache": settings.cache,
+        "cors_maps": nginx_cors.maps(settings),
+        "cors_preflights": nginx_cors.preflights(settings),
         "container_stop_seconds": int(http.drain_seconds) + ENGINE_SECONDS,
         "conf": settings.conf,
         "control_socket": settings.control_socket,
         "drain_seconds": http.drain_seconds,
         "error_locations": error_locations(settings, max_predictions),
+        "flask_errors": FLASK_ERRORS if settings.http.compatibility == "flask" else "",
         "home": settings.home,
         "http_host": http.host,
         "http_port": http.port,

@@ -29,7 +29,6 @@ IGNORED = (
     "platform_config_file",
     "remove_unused_fields_from_bundle_metagraph",
     "response_compression_level",
-    "rest_api_enable_cors_support",
     "rest_api_num_threads",  # the worker needs no threads
     "skip_initialize_tpu",
     "tensorflow_session_config_file",
@@ -52,6 +51,7 @@ class Flags:
     ssl_config_file: Path | None
     rest_api_port: int
     rest_api_timeout_in_ms: int
+    rest_api_enable_cors_support: bool
     monitoring_config_file: Path | None
     model_name: str
     model_base_path: str
@@ -139,7 +139,8 @@ def _add_grpc(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_rest(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("REST").add_argument
+    group = parser.add_argument_group("REST")
+    add = group.add_argument
     add("--rest_api_port", type=_port, default=0, help="TCP port of the REST API; 0: none (default: %(default)s)")
     add(
         "--rest_api_timeout_in_ms",
@@ -147,6 +148,7 @@ def _add_rest(parser: argparse.ArgumentParser) -> None:
         default=30_000,
         help="milliseconds for a REST call (default: %(default)s)",
     )
+    _add_switch(group, "--rest_api_enable_cors_support", "let pages of any origin call REST from a browser")
     add("--monitoring_config_file", type=Path, default=None, help="MonitoringConfig in text format: metrics over REST")
 
 

@@ -37,14 +37,22 @@ class RestWorker:
     """
 
     def __init__(
-        self, host: str, port: int, *, drain_seconds: float, call_seconds: float = 30.0, metrics_path: str = ""
+        self,
+        host: str,
+        port: int,
+        *,
+        drain_seconds: float,
+        call_seconds: float = 30.0,
+        metrics_path: str = "",
+        cors: bool = False,
     ) -> None:
-        """Bind the port. Raises `SettingsError` where that fails."""
+        """Bind the port; with `cors` pages of any origin may call. Raises `SettingsError` where binding fails."""
         self.address = f"{host}:{port}"
         self._listener = _bound(host, port)
         self._drain_seconds = drain_seconds
         self._call_seconds = call_seconds
         self._metrics_path = metrics_path
+        self._cors_origins = "*" if cors else ""
         self._folder = _private_folder()
         self._stopping = threading.Event()
         self._starting = threading.Lock()
@@ -123,6 +131,7 @@ class RestWorker:
             "WSGIAPP_BACKEND_DEADLINE_SECONDS": str(self._call_seconds),
             "WSGIAPP_BACKEND_MESSAGE_BYTES": str(BODY_BYTES),
             "WSGIAPP_BACKEND_METRICS_PATH": self._metrics_path,
+            "WSGIAPP_HTTP_CORS_ORIGINS": self._cors_origins,
             "WSGIAPP_HTTP_DRAIN_SECONDS": str(self._drain_seconds),
             "WSGIAPP_LIMITS_BODY_BYTES": str(BODY_BYTES),
             "WSGIAPP_LOG_ACCESS": "false",

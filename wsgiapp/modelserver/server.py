@@ -188,6 +188,7 @@ def _rest_worker(flags: Flags) -> RestWorker | None:
         drain_seconds=flags.drain_seconds,
         call_seconds=max(flags.rest_api_timeout_in_ms, 1) / 1000,
         metrics_path=metrics_path,
+        cors=flags.rest_api_enable_cors_support,
     )
 
 

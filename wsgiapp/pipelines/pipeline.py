@@ -32,11 +32,13 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the service gives every pipeline: its limits, and a folder for files that can be made again."""
+    """What the service gives every pipeline: its limits, a folder for files that can be made again, and how pictures in
+    JSON are encoded where nothing else is asked for."""
 
     text: TextLimits = TextLimits()
     image: ImageLimits = ImageLimits()
     cache: Path = Path("var/cache")
+    encoding: str = "png"
 
 
 class Payload(NamedTuple):

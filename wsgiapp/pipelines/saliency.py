@@ -24,8 +24,8 @@ class Saliency:
     """One image a call: field `img`, an optional `encoding` of the answer.
 
     Options: `size` (320; side of the model's square input, pixels), `mean` (the RGB mean to subtract), `input`
-    ("img_in") and `output` ("img_out"; names in the signature), `encoding` ("png"; of answers that do not ask for one:
-    png, npy or pickle).
+    ("img_in") and `output` ("img_out"; names in the signature), `encoding` (of answers that do not ask for one: png,
+    npy or pickle; the service's, "png").
     """
 
     padding: Mapping[str, Any] = {}
@@ -38,7 +38,7 @@ class Saliency:
         mean = np.asarray(options.get("mean", (126.88, 120.24, 112.19)), np.float32)
         self._input = str(options.get("input", "img_in"))
         self._output = str(options.get("output", "img_out"))
-        self._encoding = options.get("encoding", "png")
+        self._encoding = options.get("encoding", resources.encoding)
         if type(self._size) is not int or self._size < 1:
             raise SettingsError(f"options.size = {self._size}: not a number of pixels")
         if mean.shape != (3,):

@@ -15,6 +15,8 @@ from gevent import pywsgi
 
 from wsgiapp.server.body import Body
 from wsgiapp.server.request_head import MalformedRequest, read_head
+from wsgiapp.web.compatibility import as_flask
+from wsgiapp.web.cors import Cors
 from wsgiapp.web.problems import DETAIL_BY_STATUS, failure_response
 from wsgiapp.web.request import request_id
 from wsgiapp.web.response import STATUS_LINES
@@ -38,6 +40,8 @@ class Serving(Protocol):
     date: str  # the header for now
     draining: bool  # each connection closes with its next answer
     closing: bool  # those that wait for a request close, too
+    cors: Cors
+    as_flask: bool  # see `http.compatibility`
 
     def end_of_requests(self, connection: Any) -> None:
         """Let the connection's reader meet its end of file."""
@@ -59,7 +63,7 @@ class Handler(pywsgi.WSGIHandler):
             if len(line) < self.server.max_request_line_bytes:
                 return None  # the client has gone, was silent for too long, or the server drains
             self._skip_line()
-            return self._rejection(414, line)
+            return self._rejection(414, line, self._origin() if self.server.cors else "")
         try:
             variables = read_head(line, self.rfile.readline)
         except MalformedRequest as exc:
@@ -180,12 +184,23 @@ class Handler(pywsgi.WSGIHandler):
                 if len(self.rfile.readline(65536)) < 65536:
                     break
 
-    def _rejection(self, status: int, line: bytes) -> tuple[str, bytes]:
+    def _origin(self) -> str:
+        """The origin in the headers after a line that is too long; empty where there is none."""
+        try:
+            return read_head(b"GET / HTTP/1.0\r\n", self.rfile.readline).get("HTTP_ORIGIN", "")
+        except (MalformedRequest, OSError):
+            return ""
+
+    def _rejection(self, status: int, line: bytes, origin: str = "") -> tuple[str, bytes]:
         """A status, and a whole HTTP answer for a request that is too malformed to reach the application."""
         path = line.decode("latin-1").partition(" ")[2]
         detail = DETAIL_BY_STATUS[status]
         response = failure_response(status, detail, path, request_id({}))
-        lines = [f"HTTP/1.1 {STATUS_LINES[status]}", *(f"{name}: {value}" for name, value in response.headers)]
+        if self.server.as_flask:
+            response = as_flask(response, path.partition("?")[0].partition(" ")[0])
+        if self.server.cors:
+            response.headers += self.server.cors.answer(origin, path)
+        lines = [f"HTTP/1.1 {STATUS_LINES[response.status]}", *(f"{name}: {value}" for name, value in response.headers)]
         head = "\r\n".join([*lines, self.server.date, "Connection: close", "", ""])
         return str(status), head.encode("latin-1") + response.body
 

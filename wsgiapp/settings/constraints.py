@@ -109,6 +109,24 @@ def _socket_path_violation(path: str) -> str:
     return ""
 
 
+class Origins:
+    """Origins as browsers send them (RFC 6454, section 6.2), with spaces or commas between them; or `*` alone."""
+
+    def violation(self, value: str) -> str:
+        origins = split_origins(value)
+        if TEXT.violation(value):
+            return TEXT.violation(value)
+        if origins == ["*"]:
+            return ""
+        wrong = next((each for each in origins if not re.fullmatch(ORIGIN, each) or re.search(DEFAULT_PORT, each)), "")
+        return f"{wrong} is not {ORIGIN_EXPECTED}" if wrong else ""
+
+
+def split_origins(value: str) -> list[str]:
+    """The origins in a setting's text."""
+    return re.split("[ ,]+", value.strip(" ,")) if value.strip(" ,") else []
+
+
 # Control characters end a line of a configuration file or a header; surrogates stand for bytes that are not UTF-8.
 MULTI_LINE_TEXT = r"[^\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]*"
 TEXT = Pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "a text without line breaks and other control characters")
@@ -122,6 +140,14 @@ HOST = Pattern(
     "an IPv4 address or a host name, without a port; IPv6 is not supported",
 )
 
+# The scheme of a page is not always one of HTTP's: apps have their own, such as capacitor://localhost.
+ORIGIN = r"(?=.{1,300}\Z)[a-z][a-z0-9+.-]*://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?"
+DEFAULT_PORT = r"^(?:http://.*:80|https://.*:443)$"
+ORIGIN_EXPECTED = (
+    "an origin as browsers send it, such as https://shop.example or http://localhost:3000: in lower case, without a "
+    "path, a slash at its end, or the scheme's own port; `*` stands alone"
+)
+
 # Stands in double quotes in both files; supervisord takes `;` and `#` after a space as the start of a comment, strips
 # the spaces around a value, and strips quotes of both kinds around a variable's value.
 FILE_PATH = Pattern(
@@ -129,6 +155,7 @@ FILE_PATH = Pattern(
     r"""a path without control characters, `"`, `\`, a space before `;` or `#`, and a space or `'` at its end""",
 )
 
+COMPATIBILITY = Pattern("(?:flask)?", "flask or empty")
 URL_PATH = Pattern(r"(/[A-Za-z0-9_.~-]+)*", "a path like /metrics")
 # RFC 6750, section 2.1, allows these and fewer; a header field can carry no other ones (RFC 9110, section 5.5).
 TOKEN = Pattern(r"[!-~]*", "a text of visible ASCII characters, which a header can carry")

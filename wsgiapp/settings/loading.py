@@ -99,6 +99,11 @@ def _check_together(settings: Settings) -> None:
     if settings.default_model and settings.default_model not in settings.models:
         known = ", ".join(settings.models)
         raise SettingsError(f"app.default_model = {literal(settings.default_model)}: not a configured model ({known})")
+    if settings.http.cors_origins.strip(" ,") == "*" and settings.http.cors_credentials:
+        raise SettingsError(
+            'http.cors_credentials = true: not with http.cors_origins = "*", by which any page could act for whoever '
+            "looks at it; name the origins"
+        )
     path = settings.backend.metrics_path
     if path and path == settings.http.metrics_path:
         raise SettingsError(f"backend.metrics_path = {literal(path)}: http.metrics_path has the same value")

@@ -38,6 +38,9 @@ VERSION_NOT_NUMERIC = "Failed to convert version: {version} to numeric."
 MODEL_NAME_NOT_DECODED = "Failed to decode model name:{text}"
 LABEL_NOT_DECODED = "Failed to decode model version label:{text}"
 
+# model_servers/http_server.cc
+ORIGIN_MISSING = "Origin header is missing in CORS preflight"
+
 # model_servers/main.cc
 SERVER_VERSION = "TensorFlow ModelServer: {version}\nTensorFlow Library: {tensorflow}"
 

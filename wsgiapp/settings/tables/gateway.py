@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from wsgiapp.settings.constraints import HOST, TEXT, URL_PATH, Choice, Range
+from wsgiapp.settings.constraints import COMPATIBILITY, HOST, TEXT, URL_PATH, Choice, Origins, Range
 from wsgiapp.settings.declaration import DOWN_AND_UP, MAX_SECONDS, RESTART, setting
 
 # Nginx reads sizes and counts of at most 63 bits; what comes near is a slip.
@@ -59,6 +59,32 @@ class Http:
         "seconds that requests in flight get at a stop; more than the longest deadline",
         DOWN_AND_UP,
         Range(0, MAX_SECONDS),
+    )
+    cors_origins: str = setting(
+        "",
+        "origins whose pages may call the service from a browser (CORS), with spaces between them, as "
+        "`https://shop.example http://localhost:3000`; `*`: any page; empty: none",
+        RESTART,
+        Origins(),
+    )
+    cors_credentials: bool = setting(
+        False,
+        "pages of these origins may send cookies and HTTP authentication, which something in front may ask for; not "
+        "with `*`",
+        RESTART,
+    )
+    cors_max_age_seconds: int = setting(
+        7200,
+        "seconds a browser may remember what a preflight was answered; Chromium remembers none for longer",
+        RESTART,
+        Range(0, MAX_SECONDS),
+    )
+    compatibility: str = setting(
+        "",
+        "`flask`: predictions are answered as by the usual Flask service, errors with HTTP 200 and a `status` of -1, "
+        "pictures pickled; empty: as documented",
+        RESTART,
+        COMPATIBILITY,
     )
 
 

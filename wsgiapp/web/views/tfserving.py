@@ -27,11 +27,14 @@ MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?
 PREDICTION = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNORECASE)
 DESCRIPTION = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
 LIST = re.compile("/v1/models", re.IGNORECASE)
+ORIGIN = re.compile("https?://")  # http_server.cc's
 
 
 def serve(request: Request, planes: Planes, resource: str) -> Response:
     """Whatever is asked for below `/v1/`; what TF Serving does not know is its "Malformed request"."""
     path = request.raw_path
+    if request.method == "OPTIONS":
+        return options(request)
     if request.method == "POST" and (match := PREDICTION.fullmatch(path)):
         target = _target(match, request)
         return PREDICTIONS[match["method"].lower()](request, planes, target)
@@ -93,6 +96,14 @@ def models(request: Request, planes: Planes) -> Response:
         for each in planes.control.models()
     ]
     return _pretty({"models": overviews})
+
+
+def options(request: Request) -> Response:
+    """Nothing, for a page that asks what it may send. TF Serving answers so always, and its
+    --rest_api_enable_cors_support adds the headers."""
+    if not ORIGIN.search(request.headers.get("Origin", "")):
+        raise InvalidArgument(texts.ORIGIN_MISSING)
+    return _answer(b"")
 
 
 PREDICTIONS: Mapping[str, Callable[[Request, Planes, Target], Response]] = {
