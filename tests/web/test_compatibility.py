@@ -87,6 +87,8 @@ def see_that_texts_are_answered(address: str) -> None:
     assert sentiment_by_post(address, ["非常", "讨厌"]) == (0, "NEG", 0)
     line = base64.b64encode("非常讨厌".encode()).decode()
     assert requests.post(address + "/lstm/predict", data={"line": line}).json()["labels"] == "NEG", "in a form"
+    literal = {"words": str(["非常", "讨厌"]), "nwords": 2}
+    assert requests.get(address + "/lstm/predict", params=literal).json()["labels"] == "NEG", "a list in a URL"
 
 
 def see_that_pictures_are_unpickled(address: str, **more: str) -> None:

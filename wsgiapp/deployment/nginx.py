@@ -17,7 +17,7 @@ REQUEST_ID = "$known_request_id"  # Nginx's variable, see conf/nginx.conf
 CHECK_SECONDS = 30.0
 RETRY_STATUSES = (502, 503)
 # A line of the map that finds the form of an error: that of `http.compatibility` for predictions.
-FLASK_ERRORS = '"~^[A-Z]+ [^ ?]*/predict[ ?]" /_flask;'
+FLASK_ERRORS = f'"~^[A-Z]+ [^ ?]*{PREDICTIONS}[ ?]" /_flask;'
 
 
 def find_nginx(settings: Settings) -> str | None:
@@ -92,10 +92,8 @@ def error_locations(settings: Settings, max_predictions: int) -> str:
     forms = {"/_problem": "/", "/_error": TF_SERVING_PREFIX}
     if settings.http.compatibility == "flask":
         forms["/_flask"] = PREDICTIONS
-    headers = [
-        f"    {line}"
-        for line in (f"add_header Retry-After {Unavailable.retry_after} always;", *nginx_cors.own_headers(settings))
-    ]
+    retry_after = f"add_header Retry-After {Unavailable.retry_after} always;"
+    retry_headers = [f"    {line}" for line in (retry_after, *nginx_cors.own_headers(settings))]
     for prefix, path in forms.items():
         for status, (detail, field) in details.items():
             response = failure_response(status, detail, path, REQUEST_ID, field)
@@ -105,7 +103,7 @@ def error_locations(settings: Settings, max_predictions: int) -> str:
                 f"location = {prefix}/{status} {{",
                 "    internal;",
                 f"    default_type {dict(response.headers)['Content-Type']};",
-                *(headers if status in RETRY_STATUSES else []),
+                *(retry_headers if status in RETRY_STATUSES else []),
                 f"    return {response.status if status < 500 else status} {_quoted(response.body.decode())};",
                 "}",
             ]

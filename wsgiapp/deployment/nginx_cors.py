@@ -6,7 +6,7 @@ from wsgiapp.web.cors import CONTENT_TYPE, Cors
 # Nginx's variables; a header with an empty value is not sent.
 ALLOWED, ORIGIN, VARY = "$cors_allowed_origin", "$cors_access_control_allow_origin", "$cors_vary"
 METHOD, ASKED = "$http_access_control_request_method", "$http_access_control_request_headers"
-MAX_ORIGIN_BYTES = 512  # of a host's name 253
+HASH_BUCKET_BYTES = 512  # an origin has up to 300, see `Origins`
 
 
 def maps(settings: Settings) -> str:
@@ -19,7 +19,7 @@ def maps(settings: Settings) -> str:
         allowed.append(f'"" "{min(cors.origins)}";')
     constant = [(_variable(name), value) for name, value in cors.allowing(ALLOWED) if value != ALLOWED]
     lines = [
-        f"map_hash_bucket_size {MAX_ORIGIN_BYTES};",
+        f"map_hash_bucket_size {HASH_BUCKET_BYTES};",
         *_map("$http_origin", ALLOWED, *allowed),
         # What a worker answered, which has its id, has these headers already.
         *_map("$upstream_http_x_request_id", ORIGIN, f'"" {ALLOWED};', 'default "";'),
