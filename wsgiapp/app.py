@@ -12,7 +12,7 @@ from werkzeug.routing import BaseConverter, Map, Rule
 
 from wsgiapp.backend.interface import Backend, Target
 from wsgiapp.backend.model_server import ModelServer
-from wsgiapp.errors import SettingsError
+from wsgiapp.errors import SettingsError, with_cause
 from wsgiapp.inference.admission import Admission
 from wsgiapp.inference.batch_parity import BatchParity
 from wsgiapp.inference.batcher import BatchLimits
@@ -100,7 +100,7 @@ class Application:
             response = self.dispatch_request(request)
         except Exception as exc:
             response = error_response(exc, request)
-            request.note(error=_reason(exc))
+            request.note(error=with_cause(exc))
             if response.status == 500:
                 log.exception("request %s failed", request.id)
         response.headers.append(("X-Request-ID", request.id))
@@ -160,7 +160,7 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         Admission(limits.inflight),
         settings.backend.deadline_seconds,
     )
-    return Planes(data, ControlPlane(settings, backend))
+    return Planes(data, ControlPlane(settings, backend), settings.instance)
 
 
 def _route(model: Model, backend: Backend, resources: Resources, threads: NativeThreads) -> Route:
@@ -191,9 +191,3 @@ def __getattr__(name: str) -> Any:
     app.warm_up()
     globals()["application"] = app
     return app
-
-
-def _reason(exc: Exception) -> str:
-    """What the log says of an error: the cause's words too, which the client was spared."""
-    details = getattr(exc.__cause__, "details", "")
-    return f"{exc} ({details})" if details else str(exc)

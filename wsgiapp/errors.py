@@ -118,3 +118,9 @@ class DeadlineExceeded(RequestError):
 
 class InternalError(RequestError):
     """Raised when the model server failed, or answered something that cannot be read."""
+
+
+def with_cause(error: Exception) -> str:
+    """An error's text for the operator: with the cause's words, an address for example, which clients are spared."""
+    details = getattr(error.__cause__, "details", "")
+    return f"{error} ({details})" if details else str(error)

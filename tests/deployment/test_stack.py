@@ -462,19 +462,6 @@ def test_a_second_stack_beside_the_first_goes_without_a_trace(
     assert is_positive(fetch(text_url(stack)).body)
 
 
-def test_a_stack_that_cannot_start_shows_the_right_log(tmp_path_factory: pytest.TempPathFactory) -> None:
-    broken = RunningStack(tmp_path_factory.mktemp("broken"))
-    (broken.home / "conf/models.config").write_text("improperly formatted file")
-    try:
-        up = broken.wsgiapp("up")
-    finally:
-        broken.wsgiapp("down")
-    assert up.returncode == 1
-    assert "modelserver does not start" in up.stderr
-    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in up.stderr
-    assert "Traceback" not in up.stderr
-
-
 def test_a_model_server_that_is_there_already(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> None:
     guest = RunningStack(tmp_path_factory.mktemp("guest"))
     guest.variables |= {

@@ -260,6 +260,11 @@ def test_the_commands_of_an_operator(site: Site) -> None:
     (site.home / "models/a/2").mkdir()
     (site.home / "models/a/2/saved_model.pb").write_bytes(b"garbage")
     poll(lambda: "END" in site.models("status", "a"), 60)
+    shutil.rmtree(site.home / "models/a/2")
+    rows = [row.split()[:3] for row in site.models("status", "a").splitlines()[1:]]
+    assert rows == [["a", "1", "AVAILABLE"]], "what is deleted is not listed, though the model server still knows of it"
+    (site.home / "models/a/2").mkdir()
+    (site.home / "models/a/2/saved_model.pb").write_bytes(b"garbage")
     assert "is not configured" in site.models("status", "x", status=1)
     checked = site.models("check", status=1)
     assert "error: a: version 2: " in checked

@@ -156,6 +156,12 @@ class DataPlane:
             except RequestError as exc:
                 return f"{name}: {exc}"
             if not any(version.state == ModelVersionStatus.AVAILABLE for version in versions):
-                states = ", ".join(f"{each.version} {ModelVersionStatus.State.Name(each.state)}" for each in versions)
+                states = ", ".join(map(_state, versions))
                 return f"{name}: no version is AVAILABLE ({states or 'none known'})"
         return ""
+
+
+def _state(status: ModelVersionStatus) -> str:
+    """A version's state, with the reason of one that could not be loaded."""
+    reason = status.status.error_message
+    return f"{status.version} {ModelVersionStatus.State.Name(status.state)}{reason and f': {reason}'}"

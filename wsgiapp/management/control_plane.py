@@ -20,7 +20,7 @@ from wsgiapp.errors import (
     Unauthenticated,
     Unimplemented,
 )
-from wsgiapp.management import config_check, config_edit
+from wsgiapp.management import config_edit, settings_check
 from wsgiapp.management.config_check import Finding
 from wsgiapp.management.models_file import ModelsFile
 from wsgiapp.settings.schema import Settings
@@ -155,16 +155,8 @@ class ControlPlane:
             return []
 
     def _findings(self, text: str, active: ModelServerConfig | None) -> list[Finding]:
-        config = self._file.parse(text)
         # On a thread: a disk that is slow must not hold up the other requests of the worker.
-        findings = get_hub().threadpool.apply(
-            config_check.check, (config, active), {"with_folders": self._folders_are_here}
-        )
-        offered = {each.name for each in config.model_config_list.config}
-        for name in self._settings.models:
-            if name not in offered:
-                findings.append(Finding(False, f"{name}: in wsgiapp.toml, but not in models.config"))
-        return findings
+        return get_hub().threadpool.apply(settings_check.check, (self._settings, self._file.parse(text), active))
 
     def _take_over(self, text: str, force: bool) -> list[Finding]:
         findings = self._findings(text, self.config())

@@ -35,10 +35,10 @@ class ModelsFile:
         except (OSError, UnicodeDecodeError) as exc:
             raise InvalidArgument(f"{self.path}: {exc}") from exc
 
-    def parse(self, text: str, where: str = NAME) -> ModelServerConfig:
-        """A text as the model server would read it; `where` it is from stands in the error's text."""
+    def parse(self, text: str, where: str = "") -> ModelServerConfig:
+        """A text as the model server would read it; `where` it is from, if not the file, stands in the error's text."""
         try:
-            return model_config.parse(self._filled(text), where=where)
+            return model_config.parse(self._filled(text), where=where or str(self.path))
         except SettingsError as exc:
             raise InvalidArgument(str(exc)) from exc
 

@@ -22,8 +22,13 @@ def fill(text: str, values: Mapping[str, str], where: Path) -> str:
 
 def fill_file(template: Path, values: Mapping[str, str]) -> str:
     """A file's text with its placeholders filled in. Raises `SettingsError`, also where it cannot be read."""
+    return fill(read_template(template), values, template)
+
+
+def read_template(template: Path) -> str:
+    """A file's text. Raises `SettingsError` where it cannot be read."""
     try:
-        return fill(template.read_text(encoding="utf-8"), values, template)
+        return template.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{template}: {getattr(exc, 'strerror', None) or exc}") from exc
 
