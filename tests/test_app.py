@@ -314,7 +314,7 @@ def test_a_bug_tells_the_client_nothing_and_the_log_everything(site: Site, caplo
     assert "find-me" in caplog.text and "ZeroDivisionError: secret" in caplog.text
 
 
-def test_health_and_readiness(site: Site) -> None:
+def test_health_and_readiness(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert site.client.get("/healthz").json == {"status": 0}
     assert site.client.get("/readyz").json == {"status": 0, "models": ["lstm", "cv_sod"]}
     site.backend.state = ModelVersionStatus.LOADING
@@ -326,6 +326,14 @@ def test_health_and_readiness(site: Site) -> None:
     ]
     site.backend.error = Unavailable("away")
     assert json.loads(site.client.get("/readyz").data)["missing"] == ["lstm: away", "cv_sod: away"]
+    site.backend.error = ZeroDivisionError("secret")
+    answer = site.client.get("/readyz")
+    assert (answer.status_code, b"secret" in answer.data) == (503, False)
+    assert json.loads(answer.data)["missing"] == [
+        "lstm: its check failed (ZeroDivisionError); see the worker's log",
+        "cv_sod: its check failed (ZeroDivisionError); see the worker's log",
+    ]
+    assert "the check of model lstm" in caplog.text and "ZeroDivisionError: secret" in caplog.text
     assert site.client.get("/healthz").status_code == 200
 
 

@@ -37,7 +37,14 @@ def replace_file(path: Path, text: str) -> bool:
     """Write a file so that readers see the old or the new one; whether it changed."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    replace_files({path: text})
     return True
+
+
+def replace_files(texts: Mapping[Path, str]) -> None:
+    """Write files so that readers see the old or the new ones; none is replaced when one cannot be written."""
+    beside = {path: path.with_name(f"{path.name}.new") for path in texts}
+    for path, text in texts.items():
+        beside[path].write_text(text, encoding="utf-8")
+    for path in texts:
+        beside[path].replace(path)
