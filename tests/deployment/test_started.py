@@ -7,6 +7,7 @@ import pytest
 
 from wsgiapp.deployment.stack_settings import stack_settings
 from wsgiapp.deployment.started import NAME, Started, forget, run_folder
+from wsgiapp.errors import SettingsError
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
 
@@ -79,6 +80,15 @@ def test_the_stack_s_variables_win_and_the_others_are_named(first: dict[str, str
         "WSGIAPP_MANAGEMENT_TOKEN: ignored, the stack was started with another value; `make down && make up` "
         "applies it",
     ]
+
+
+@pytest.mark.parametrize(("name", "value"), [("WSGIAPP_HTTP_PORT", "70000"), ("WSGIAPP_HTP_PORT", "8081")])
+def test_a_wrong_variable_is_an_error_though_it_would_not_count(
+    first: dict[str, str], second: dict[str, str], name: str, value: str
+) -> None:
+    start(first)
+    with pytest.raises(SettingsError, match=name):
+        stack_settings({**second, name: value})
 
 
 def test_a_stack_that_does_not_run_starts_with_the_shell_s_own(first: dict[str, str], second: dict[str, str]) -> None:

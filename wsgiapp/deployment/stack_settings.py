@@ -20,4 +20,5 @@ def stack_settings(environ: Mapping[str, str] | None = None, *, starts: bool = F
         started = None
     if started is None:
         return load_settings(environ), []
+    load_settings({**started.environment(environ), **environ})  # a variable that is wrong is an error, used or not
     return load_settings(started.environment(environ)), started.ignored(environ)
