@@ -3,10 +3,10 @@
 import os
 from collections.abc import Mapping
 
-from wsgiapp.deployment.started import Started, run_folder
 from wsgiapp.deployment.supervisor import Supervisor
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.started import Started, run_folder
 
 
 def stack_settings(environ: Mapping[str, str] | None = None, *, starts: bool = False) -> tuple[Settings, list[str]]:
