@@ -3,6 +3,7 @@
 import argparse
 import base64
 import json
+import shlex
 import sys
 import urllib.error
 import urllib.request
@@ -55,7 +56,8 @@ def show_image(url: str, folder: Path) -> None:
     cv2.imwrite(str(picture), draw_cat())
     headers = {"Content-Type": "image/jpeg"}
     request = urllib.request.Request(url, picture.read_bytes(), headers)
-    print(f"\nimage  {picture}\n       curl -H 'Content-Type: image/jpeg' --data-binary @{picture} '{url}'")
+    command = ["curl", "-H", "Content-Type: image/jpeg", "--data-binary", f"@{picture}", url]
+    print(f"\nimage  {picture}\n       {shlex.join(command)}")
     with DIRECT.open(request, timeout=30) as response:
         answer = json.load(response)
     mask.write_bytes(base64.b64decode(answer["img_out"]))

@@ -26,6 +26,7 @@ from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus
 from wsgiapp.web.access_log import log_access
 from wsgiapp.web.problems import STATUS_BY_ERROR
 from wsgiapp.web.response import TITLES
+from wsgiapp.web.views import health
 
 TOML = """
 [models.lstm]
@@ -314,6 +315,14 @@ def test_a_bug_tells_the_client_nothing_and_the_log_everything(site: Site, caplo
     assert "find-me" in caplog.text and "ZeroDivisionError: secret" in caplog.text
 
 
+def test_readiness_says_whose_it_is(site: Site) -> None:
+    """By which `make up` knows that it is not another program that answers on its port."""
+    instances = {site.client.get("/readyz").headers[health.INSTANCE_HEADER]}
+    site.backend.error = Unavailable("away")
+    instances.add(site.client.get("/readyz").headers[health.INSTANCE_HEADER])
+    assert instances == {site.app.planes.instance} and instances != {""}
+
+
 def test_health_and_readiness(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert site.client.get("/healthz").json == {"status": 0}
     assert site.client.get("/readyz").json == {"status": 0, "models": ["lstm", "cv_sod"]}
@@ -324,6 +333,12 @@ def test_health_and_readiness(site: Site, caplog: pytest.LogCaptureFixture) -> N
         "lstm: no version is AVAILABLE (3 LOADING)",
         "cv_sod: no version is AVAILABLE (3 LOADING)",
     ]
+    ended = ModelVersionStatus(version=3, state=ModelVersionStatus.END)
+    ended.status.error_message = "Op type not registered 'X'"
+    site.backend.status = lambda target, deadline: [ended]  # type: ignore[method-assign]
+    reasons = json.loads(site.client.get("/readyz").data)["missing"]
+    assert reasons[0] == "lstm: no version is AVAILABLE (3 END: Op type not registered 'X')"
+    del site.backend.status
     site.backend.error = Unavailable("away")
     assert json.loads(site.client.get("/readyz").data)["missing"] == ["lstm: away", "cv_sod: away"]
     site.backend.error = ZeroDivisionError("secret")

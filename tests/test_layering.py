@@ -40,6 +40,7 @@ FLOORS: dict[str, Sequence[str]] = {
         "templates",
         "conversion",
         "loading",
+        "started",
         "reference",
     ),
     "pipelines": ("pipeline", "base64text", "segmentation", "imaging", "segmented_text", "saliency", "registry"),

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from wsgiapp.errors import WsgiappError
     from wsgiapp.observability import logs
-    from wsgiapp.settings.loading import load_settings
+    from wsgiapp.settings.started import process_settings
 
     parser = argparse.ArgumentParser(prog="python -m wsgiapp.worker", description="one gateway worker")
     parser.add_argument("--listen", metavar="HOST:PORT", help="bind this address instead of using descriptor 0")
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.parent_pipe is not None:
             _end_with_parent(options.parent_pipe)
-        configured = load_settings()
+        configured = process_settings()
         logs.configure(configured.log.level)
         from wsgiapp.app import create_app
         from wsgiapp.server.serving import open_access_log, serve

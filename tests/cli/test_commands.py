@@ -1,5 +1,6 @@
 """The command's own words; what it does to processes is tested with the stack."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def test_a_model_server_that_is_away_is_named(
 @pytest.mark.parametrize("arguments", ["settings", "--help", "capacity --page-views 5000000 --rate 100"])
 def test_a_reader_that_has_seen_enough(arguments: str) -> None:
     """As `wsgiapp settings | head -0` has it: the reader is gone before anything is printed."""
-    command = f"{sys.executable} -m wsgiapp.cli {arguments}"
+    command = f"{shlex.quote(sys.executable)} -m wsgiapp.cli {arguments}"
     script = f"({command}; echo status $? >&2) | :"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr

@@ -142,9 +142,10 @@ def test_without_the_built_in_model_server(tmp_path: Path) -> None:
     assert "[fcgi-program:app]" in text
 
 
-def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+@pytest.mark.parametrize("home", ["h" * 100, "家" * 33])  # bytes are counted, not characters
+def test_a_path_too_long_for_a_socket(tmp_path: Path, home: str) -> None:
     with pytest.raises(SettingsError, match=r"WSGIAPP_HOME = .*: too long"):
-        render(loaded(tmp_path, "h" * 100))
+        render(loaded(tmp_path, home))
 
 
 def test_an_unknown_placeholder(tmp_path: Path) -> None:

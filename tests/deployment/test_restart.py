@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from wsgiapp.settings.loading import load_settings
 from wsgiapp.web.problems import DETAIL_BY_STATUS
 
 WORKER = "app:app_00"
+PYTHON = shlex.quote(sys.executable)
 
 
 @pytest.fixture(scope="module")
@@ -268,12 +270,12 @@ def test_a_mistake_in_a_program_of_ones_own(own: RunningStack) -> None:
 @pytest.mark.parametrize(("command", "status"), [("status", 141), ("restart", 141), ("logs", 141)])
 def test_a_reader_that_has_seen_enough(own: RunningStack, command: str, status: int) -> None:
     """As `wsgiapp status | head -0` has it, with errors in the same pipe."""
-    script = f"({sys.executable} -m wsgiapp.cli {command} 2>&1; echo status $? >&2) | :"
+    script = f"({PYTHON} -m wsgiapp.cli {command} 2>&1; echo status $? >&2) | :"
     assert own.bash(script).stderr == f"status {status}\n"
 
 
 def test_two_that_stop_the_stack_at_once(own: RunningStack) -> None:
-    down = f"{sys.executable} -m wsgiapp.cli down"
+    down = f"{PYTHON} -m wsgiapp.cli down"
     done = own.bash(f"{down} & {down} && wait $!")
     assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\nstopped\n", "")
     assert own.wsgiapp("up").returncode == 0

@@ -1,6 +1,7 @@
 """The client examples, run as a reader would run them, against the running stack."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -62,7 +63,8 @@ def test_rest(stack: RunningStack) -> None:
 
 def test_the_demo(stack: RunningStack) -> None:
     """What `make up` shows; the terminal knows nothing but the home."""
-    done = stack.second_terminal().bash(f"http_proxy={PROXY} {sys.executable} {REPOSITORY}/scripts/demo.py")
+    command = shlex.join([sys.executable, str(REPOSITORY / "scripts/demo.py")])
+    done = stack.second_terminal().bash(f"http_proxy={PROXY} {command}")
     assert done.returncode == 0, done.stderr
     assert f"curl '{stack.url}/lstm/predict?line=" in done.stdout and '"labels":"POS"' in done.stdout
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from wsgiapp.deployment.stack_settings import stack_settings
-from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.started import process_settings
 
 Run = Callable[[Settings, Namespace], int]
 #: The settings, and what the operator should know of them.
@@ -15,7 +15,7 @@ Load = Callable[[], tuple[Settings, list[str]]]
 
 def own_settings() -> tuple[Settings, list[str]]:
     """By this process's own variables: of what supervisord runs, and of what speaks of no stack."""
-    return load_settings(), []
+    return process_settings(), []
 
 
 def add_command(commands: Any, name: str, run: Run, about: str, load: Load = stack_settings) -> ArgumentParser:

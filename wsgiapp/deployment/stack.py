@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from wsgiapp.deployment import nginx, readiness, started
+from wsgiapp.deployment import nginx, readiness
 from wsgiapp.deployment.addresses import require_free
 from wsgiapp.deployment.container import Container
 from wsgiapp.deployment.log_tails import LogTails
 from wsgiapp.deployment.models_check import check_before_restart, check_before_start
 from wsgiapp.deployment.processes import end_processes, is_alive, orphaned_processes
 from wsgiapp.deployment.render import nginx_files, render, restore_nginx_files
-from wsgiapp.deployment.started import Started
 from wsgiapp.deployment.supervisor import POLL_SECONDS, Process, Supervisor
 from wsgiapp.errors import StackError
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.started import Started, forget
 
 START_SECONDS = 120.0
 LOAD_SECONDS = 15.0  # a version that cannot be loaded has failed some times by then
@@ -65,7 +65,7 @@ class Stack:
         self._end_orphans()
         for path in [*self._settings.run.glob("*.sock"), *self._settings.run.glob("*.ready")]:
             path.unlink()
-        started.forget(self._settings.run)
+        forget(self._settings.run)
 
     def restart(self) -> list[str]:
         """Read the settings anew and restart the workers one by one; each must serve before the next one stops.
@@ -76,7 +76,7 @@ class Stack:
         if not self._supervisor.is_up():
             raise StackError("nothing runs; `make up` starts it")
         notices = check_before_restart(self._settings)
-        was_missing = _models(readiness.missing(self._settings))
+        was_missing = self._models_missing()
         nginx_before = nginx_files(self._settings.run)
         changed = render(self._settings, models=False)
         for process in self._processes():
@@ -121,7 +121,7 @@ class Stack:
         try:
             self._supervisor.run()
         except StackError:
-            started.forget(self._settings.run)
+            forget(self._settings.run)
             raise
         without_nginx = self._settings.nginx.binary and not nginx.find_nginx(self._settings)
         return [*notices, NO_NGINX] if without_nginx else notices
@@ -207,6 +207,13 @@ class Stack:
             return _models(self._missing) <= but
 
         return ready
+
+    def _models_missing(self) -> frozenset[str]:
+        """Those that the service is not ready for now; none where something else answers, or workers of before."""
+        try:
+            return _models(readiness.missing(self._settings))
+        except StackError:
+            return frozenset()
 
     def _all_run(self) -> bool:
         processes = self._processes()

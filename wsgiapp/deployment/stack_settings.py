@@ -3,10 +3,10 @@
 import os
 from collections.abc import Mapping
 
-from wsgiapp.deployment.started import Started, run_folder
 from wsgiapp.deployment.supervisor import Supervisor
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.started import Started, run_folder
 
 
 def stack_settings(environ: Mapping[str, str] | None = None, *, starts: bool = False) -> tuple[Settings, list[str]]:
@@ -20,4 +20,5 @@ def stack_settings(environ: Mapping[str, str] | None = None, *, starts: bool = F
         started = None
     if started is None:
         return load_settings(environ), []
+    load_settings({**started.environment(environ), **environ})  # a variable that is wrong is an error, used or not
     return load_settings(started.environment(environ)), started.ignored(environ)

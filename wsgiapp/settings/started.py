@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from wsgiapp.settings.conversion import literal
 from wsgiapp.settings.declaration import DOWN_AND_UP, RESTART, Declaration, declarations
-from wsgiapp.settings.loading import ENVIRONMENT_PREFIX, variable_name
+from wsgiapp.settings.loading import ENVIRONMENT_PREFIX, load_settings, variable_name
 from wsgiapp.settings.schema import REPOSITORY, TABLES, Settings
 
 NAME = "started.json"
@@ -125,6 +125,17 @@ class Started:
     def _is_hidden(self, key: str) -> bool:
         """Whether a value is a secret from a variable, which other shells need not have."""
         return key in SECRETS.values() and variable_name(*key.split(".")) in self.variables
+
+
+def process_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process: of one that supervisord runs with what a restart cannot apply as it was started.
+
+    Otherwise a worker that is restarted would look for the model server at an address where it will be only later.
+    """
+    environ = os.environ if environ is None else environ
+    settings = load_settings(environ)
+    started = Started.read(settings.run) if "SUPERVISOR_ENABLED" in environ else None
+    return started.applied(settings) if started else settings
 
 
 def run_folder(environ: Mapping[str, str]) -> Path:

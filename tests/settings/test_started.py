@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from wsgiapp.deployment.stack_settings import stack_settings
-from wsgiapp.deployment.started import NAME, Started, forget, run_folder
+from wsgiapp.errors import SettingsError
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.started import NAME, Started, forget, process_settings, run_folder
 
 TOML = """
 [http]
@@ -81,6 +82,15 @@ def test_the_stack_s_variables_win_and_the_others_are_named(first: dict[str, str
     ]
 
 
+@pytest.mark.parametrize(("name", "value"), [("WSGIAPP_HTTP_PORT", "70000"), ("WSGIAPP_HTP_PORT", "8081")])
+def test_a_wrong_variable_is_an_error_though_it_would_not_count(
+    first: dict[str, str], second: dict[str, str], name: str, value: str
+) -> None:
+    start(first)
+    with pytest.raises(SettingsError, match=name):
+        stack_settings({**second, name: value})
+
+
 def test_a_stack_that_does_not_run_starts_with_the_shell_s_own(first: dict[str, str], second: dict[str, str]) -> None:
     """The file may be from before a crash or a reboot."""
     start(first)
@@ -122,6 +132,16 @@ def test_changes_that_wait_and_what_applies_them(first: dict[str, str]) -> None:
     applied = read(first).applied(wanted)
     assert (applied.http.host, applied.http.connections, list(applied.models)) == ("127.0.0.1", 7, ["b.c"])
     assert read(first).restarted(wanted).waiting(wanted) == [host], "a restart applies the others"
+
+
+def test_a_process_of_the_stack_works_by_what_it_was_started_with(first: dict[str, str]) -> None:
+    """Of what a restart cannot apply: its model server is where it was."""
+    start(first)
+    file = Path(first["WSGIAPP_CONF"]) / "wsgiapp.toml"
+    file.write_text(TOML + '[backend]\naddress = "127.0.0.1:1"\n[log]\nlevel = "debug"\n')
+    of_stack = process_settings({**first, "SUPERVISOR_ENABLED": "1"})
+    assert (of_stack.backend.address, of_stack.log.level) == ("127.0.0.1:8500", "debug")
+    assert process_settings(first).backend.address == "127.0.0.1:1", "one that was started by hand"
 
 
 def test_a_changed_secret_is_told_without_its_value(first: dict[str, str], second: dict[str, str]) -> None:
