@@ -3,11 +3,11 @@
 import os
 import threading
 
+import prometheus_client
 import pytest
 
 from support.processes import poll
 from wsgiapp.observability.log_writer import MAX_BYTES, LogWriter
-from wsgiapp.observability.metrics import LOG_LINES_DROPPED
 
 
 def notice(count: int) -> bytes:
@@ -15,8 +15,7 @@ def notice(count: int) -> bytes:
 
 
 def dropped(log: str) -> float:
-    value: float = LOG_LINES_DROPPED.labels(log)._value.get()
-    return value
+    return prometheus_client.REGISTRY.get_sample_value("wsgiapp_log_lines_dropped_total", {"log": log}) or 0.0
 
 
 class Pipe:

@@ -17,8 +17,9 @@ class LogWriter:
     """Writes lines to a descriptor from a native thread, in batches.
 
     A write to a pipe that nobody reads waits without an end, and the event loop would wait with it. Here the lines
-    wait, up to `MAX_BYTES`; further ones are dropped and counted, in `wsgiapp_log_lines_dropped_total` and, as soon as the
-    log can be written again, in a line of its own, which `notice` makes of their number. `log` is the metric's label.
+    wait, up to `MAX_BYTES`; further ones are dropped and counted, in `wsgiapp_log_lines_dropped_total` and, as soon as
+    the log can be written again, in a line of its own, which `notice` makes of their number. The metric's label is
+    `log`.
     """
 
     def __init__(self, descriptor: int, log: str, notice: Callable[[int], bytes]) -> None:
