@@ -22,11 +22,10 @@ def record(level: int, message: str) -> bytes:
 
 
 class TextStream(io.TextIOBase):
-    """Whole lines of text for a function that takes bytes: `sys.stderr` of a worker, and so its log."""
+    """Text for a function that takes whole lines as bytes: `sys.stderr` of a worker, and so its log."""
 
-    def __init__(self, write: Callable[[bytes], object], flush: Callable[[], None]) -> None:
+    def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
-        self._flush = flush
         self._partial = ""
 
     def writable(self) -> bool:
@@ -37,6 +36,3 @@ class TextStream(io.TextIOBase):
         if end:
             self._write(f"{lines}\n".encode(errors="backslashreplace"))
         return len(text)
-
-    def flush(self) -> None:
-        self._flush()

@@ -10,8 +10,6 @@ log = logging.getLogger(__name__)
 
 # Of what a process printed before it died: the end says why.
 LAST_LINES = 50
-# The file is emptied when it has been read up to here.
-TRUNCATE_BYTES = 64 * 1024
 
 
 class NativeOutput:
@@ -45,7 +43,7 @@ class NativeOutput:
         """Log what was printed since the last time."""
         for line in self._read():
             log.debug("printed: %s", line)
-        if self._position > TRUNCATE_BYTES:
+        if self._position and os.fstat(self._file).st_size == self._position:
             os.ftruncate(self._file, 0)
             self._position = 0
 

@@ -52,7 +52,12 @@ def open_access_log() -> LogWriter:
 def process_log() -> Iterator[None]:
     """`sys.stderr`, and a log that is configured meanwhile, never wait for whoever reads standard error."""
     direct, writer = sys.stderr, LogWriter(os.dup(2), "process", _dropped_messages)
-    sys.stderr = logs.TextStream(writer.write, writer.flush)
+
+    def write(lines: bytes) -> None:
+        writer.write(lines)
+        writer.flush()
+
+    sys.stderr = logs.TextStream(write)
     try:
         yield
     finally:
