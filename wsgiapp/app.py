@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from typing import Any, BinaryIO
+from typing import Any
 
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
@@ -28,7 +28,7 @@ from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.models import Model
-from wsgiapp.web.access_log import WSGIApplication, log_access
+from wsgiapp.web.access_log import Stream, WSGIApplication, log_access
 from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors, is_preflight
 from wsgiapp.web.planes import Planes
@@ -132,7 +132,7 @@ class Application:
         self.planes.data.close()
 
 
-def create_app(settings: Settings, access_log: BinaryIO) -> Application:
+def create_app(settings: Settings, access_log: Stream) -> Application:
     """Wire everything. The channel is made here, so call it in the process that serves, after any fork."""
     # OpenCV's own check of what it is about to allocate, behind the pipelines'; it reads this when it is imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.limits.image_pixels)

@@ -42,17 +42,18 @@ def main(argv: list[str] | None = None) -> int:
         if options.parent_pipe is not None:
             _end_with_parent(options.parent_pipe)
         configured = process_settings()
-        logs.configure(configured.log.level)
         from wsgiapp.app import create_app
-        from wsgiapp.server.serving import open_access_log, serve
+        from wsgiapp.server.serving import open_access_log, process_log, serve
 
         if options.listen:
             host, _, port = options.listen.rpartition(":")
             listener = socket.create_server((host, int(port)), backlog=1024)
         else:
             listener = socket.socket(fileno=0)
-        access_log = open_access_log()
-        serve(create_app(configured, access_log), access_log, configured, listener, options.socket)
+        with process_log():
+            logs.configure(configured.log.level)
+            access_log = open_access_log()
+            serve(create_app(configured, access_log), access_log, configured, listener, options.socket)
     except (WsgiappError, OSError) as exc:
         print(f"wsgiapp: {exc}", file=sys.stderr)
         return 1

@@ -209,7 +209,8 @@ def test_the_counters_of_all_workers_are_added_up_and_outlive_them(stack: Runnin
     with Load(text_url(stack), is_positive, threads=8) as load:
         poll(lambda: load.answered > 40)
     files = {path.name for path in (stack.home / "run/metrics").iterdir()}
-    assert files == {"histogram_app-00.db", "histogram_app-01.db"}
+    kinds = ("counter", "histogram")
+    assert files == {f"{kind}_app-{number}.db" for kind in kinds for number in ("00", "01")}
     before = batch_rows(stack)
     assert {batch_rows(stack) for _ in range(10)} == {before}, "both workers answer alike"
     assert before >= load.answered
