@@ -114,7 +114,8 @@ class Channel:
         except TimeoutError:
             raise CallError(Code.DEADLINE_EXCEEDED, NO_ANSWER) from None
         except ConnectionLost as exc:
-            raise CallError(Code.CANCELLED if self._closed else Code.UNAVAILABLE, str(exc)) from exc
+            address = "" if str(exc).startswith(self._address) else f"{self._address}: "
+            raise CallError(Code.CANCELLED if self._closed else Code.UNAVAILABLE, f"{address}{exc}") from exc
         except StreamReset as exc:
             if time.monotonic() >= deadline:  # the server's clock was quicker
                 raise CallError(Code.DEADLINE_EXCEEDED, NO_ANSWER) from exc

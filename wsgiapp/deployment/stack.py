@@ -25,6 +25,8 @@ PROGRAMS = (WORKERS, "modelserver", NGINX)  # supervisord's groups of the servic
 NOTHING_RUNS = 3  # as supervisorctl's exit status is where not all run
 # So many process ids of one program during a start mean that it keeps failing, though supervisord goes on trying.
 MAX_STARTS = 4
+# TF Serving's state of a version that is not there any more; with an error, of one that could not be loaded.
+CANNOT_LOAD = re.compile(r"\d END: ")
 NO_NGINX = "Nginx is not installed: the workers serve clients themselves"
 
 Report = Callable[[str], None]
@@ -62,7 +64,7 @@ class Stack:
     def down(self) -> None:
         """Stop everything, drained; harmless when nothing runs."""
         self._shut_down()
-        self._end_orphans()
+        _end_orphans(self._settings)
         for path in [*self._settings.run.glob("*.sock"), *self._settings.run.glob("*.ready")]:
             path.unlink()
         forget(self._settings.run)
@@ -109,11 +111,11 @@ class Stack:
         return self._supervisor.status()
 
     def _start(self, environ: Mapping[str, str]) -> list[str]:
-        self._end_orphans()
-        self._settings = self._wanted
+        before, self._settings = self._settings, self._wanted
         notices = check_before_start(self._settings)
         render(self._settings)
         self._prepare_container()
+        _end_orphans(before)
         for metrics in self._settings.metrics.glob("*.db"):
             metrics.unlink()
         require_free(self._settings)
@@ -236,13 +238,6 @@ class Stack:
         """For the operator: with the model server's address, which clients are not told."""
         return f"{'; '.join(self._missing)} (model server: {self._settings.backend.address})" if self._missing else ""
 
-    def _end_orphans(self) -> None:
-        """End processes of this home that a killed supervisord left behind, and the container of a killed launcher."""
-        end_processes(orphaned_processes(self._settings), self._settings.http.drain_seconds)
-        container = Container(self._settings)
-        if container.may_exist:
-            container.remove()
-
     def _require_starting(self, process: Process, starts: set[int]) -> None:
         """Raise `StackError` for a process that supervisord starts again and again; `starts` are the pids so far."""
         starts.add(process.pid)
@@ -255,8 +250,12 @@ class Stack:
         return f"{process.full_name} does not start: {reason}; the last lines of {process.log}:\n{lines}"
 
 
-# TF Serving's state of a version that is not there any more; with its error, of one that could not be loaded.
-CANNOT_LOAD = re.compile(r"\d END: ")
+def _end_orphans(settings: Settings) -> None:
+    """End processes of this home that a killed supervisord left behind, and the container of a killed launcher."""
+    end_processes(orphaned_processes(settings), settings.http.drain_seconds)
+    container = Container(settings)
+    if container.may_exist:
+        container.remove()
 
 
 def _models(missing: list[str]) -> frozenset[str]:
