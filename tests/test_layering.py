@@ -42,7 +42,16 @@ FLOORS: dict[str, Sequence[str]] = {
         "loading",
         "reference",
     ),
-    "pipelines": ("pipeline", "base64text", "segmentation", "imaging", "segmented_text", "saliency", "registry"),
+    "pipelines": (
+        "pipeline",
+        "base64text",
+        "list_literal",
+        "segmentation",
+        "imaging",
+        "segmented_text",
+        "saliency",
+        "registry",
+    ),
     MODEL_SERVER: (
         "errors",
         "flags",

@@ -16,7 +16,7 @@ from gevent import pywsgi
 from wsgiapp.server.body import Body
 from wsgiapp.server.request_head import MalformedRequest, read_head
 from wsgiapp.web.problems import DETAIL_BY_STATUS, failure_response
-from wsgiapp.web.request import request_id
+from wsgiapp.web.request import path_of_target, request_id
 from wsgiapp.web.response import STATUS_LINES
 
 log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class Handler(pywsgi.WSGIHandler):
 
     def _rejection(self, status: int, line: bytes) -> tuple[str, bytes]:
         """A status, and a whole HTTP answer for a request that is too malformed to reach the application."""
-        path = line.decode("latin-1").partition(" ")[2]
+        path = path_of_target(line.decode("latin-1").partition(" ")[2])
         detail = DETAIL_BY_STATUS[status]
         response = failure_response(status, detail, path, request_id({}))
         lines = [f"HTTP/1.1 {STATUS_LINES[status]}", *(f"{name}: {value}" for name, value in response.headers)]

@@ -29,6 +29,7 @@ RAPIDJSON_ERRORS: Mapping[str, str] = {
     "depth": "The document is nested too deeply.",
     "end of data": "The document ends too early.",
 }
+MAX_INT_CHARS = len(str(-INT64_MAX)) + 1  # of those that may be within 64 bits
 NOT_FINITE = re.compile(rb"-?(?:NaN|Infinity)")
 # Characters of a value that an error repeats; TF Serving repeats all of it.
 SHOWN_CHARS = 200
@@ -86,6 +87,8 @@ def _parse_not_finite(body: bytes) -> Any:
 
 def _integer(digits: str) -> int | float:
     """As orjson reads it."""
+    if len(digits) > MAX_INT_CHARS:
+        return float(digits)  # `int` rejects thousands of digits
     number = int(digits)
     return number if -INT64_MAX - 1 <= number < 2**64 else float(digits)
 

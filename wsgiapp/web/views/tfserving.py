@@ -12,10 +12,11 @@ from google.protobuf.message import Message
 from wsgiapp.backend.interface import Target
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
-from wsgiapp.tfserving.messages import INT64_MAX, ModelSpec, ModelVersionStatus
+from wsgiapp.tfserving.messages import ModelSpec, ModelVersionStatus
 from wsgiapp.tfserving.rest_json import answers, document
 from wsgiapp.tfserving.rest_json.examples import read_examples
 from wsgiapp.tfserving.rest_json.inputs import read_inputs
+from wsgiapp.tfserving.version_dirs import version_number
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.problems import malformed
 from wsgiapp.web.request import Request
@@ -105,9 +106,9 @@ PREDICTIONS: Mapping[str, Callable[[Request, Planes, Target], Response]] = {
 def _target(match: re.Match[str], request: Request) -> Target:
     version = None
     if digits := match["version"]:
-        if len(digits.lstrip("0")) > len(str(INT64_MAX)) or int(digits) > INT64_MAX:
+        version = version_number(digits)
+        if version is None:
             raise InvalidArgument(texts.VERSION_NOT_NUMERIC.format(version=digits))
-        version = int(digits)
     name = _decoded(match["name"], texts.MODEL_NAME_NOT_DECODED)
     label = _decoded(match["label"] or "", texts.LABEL_NOT_DECODED)
     request.note(model=name, **({"label": label} if label else {}))
