@@ -1,6 +1,8 @@
 """Queries and forms: fields by name and files, whatever clients make of them."""
 
+import random
 import re
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from werkzeug.formparser import parse_form_data
@@ -8,6 +10,7 @@ from werkzeug.test import EnvironBuilder
 
 from support.http_client import multipart
 from wsgiapp.errors import InvalidField, TooLarge
+from wsgiapp.web import form
 from wsgiapp.web.form import Fields, parse_multipart, parse_pairs
 
 KIND = "multipart/form-data; boundary=b"
@@ -41,6 +44,27 @@ def test_a_field_that_is_not_utf_8_is_reported_when_it_is_read(sent: bytes) -> N
     assert Fields(fields.items()).get("other", 3) == 3
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_long_values_are_decoded_as_short_ones(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(seed)
+    turns: list[None] = []
+
+    def turn() -> None:
+        turns.append(None)
+
+    for size in [1, 2, 3, 5, 100]:
+        monkeypatch.setattr(form, "UNQUOTED_AT_ONCE", 2 + size)
+        for _ in range(50):
+            value = "".join(rng.choices(["%", "a", "%41", "%2", "+", "%2B", "%e5%a5%bd", "好", "F"], k=60)).encode()
+            expected = unquote_to_bytes(value.replace(b"+", b" "))
+            try:
+                text = expected.decode()
+            except UnicodeDecodeError:
+                continue
+            assert parse_pairs(b"a=" + value, "query", turn) == {"a": text}
+        assert turns
+
+
 @pytest.mark.parametrize("line_break", [b"\r\n", b"\n", b"\r"], ids=["CRLF", "LF", "CR"])
 @pytest.mark.parametrize("preamble", [b"", b"to be ignored\r\n", b"\r\n"])
 @pytest.mark.parametrize("epilogue", [b"", b"\r\n", b"\r\n\r\n--b\r\nmore"])
@@ -53,9 +77,9 @@ def test_parts(line_break: bytes, preamble: bytes, epilogue: bytes) -> None:
         part(b'name="a"', b"second", line_break),
         part(b'name="img"; filename=""', b"second", line_break),
     ]
-    form = parse_multipart(preamble + b"".join(parts) + b"--b--" + epilogue, KIND)
-    assert form.fields == {"a": "1", "b": ""}
-    assert form.files == {"img": content}
+    parsed = parse_multipart(preamble + b"".join(parts) + b"--b--" + epilogue, KIND)
+    assert parsed.fields == {"a": "1", "b": ""}
+    assert parsed.files == {"img": content}
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_530, 65_536, 600_000])
@@ -63,9 +87,9 @@ def test_werkzeug_parses_the_same(size: int) -> None:
     content = (bytes(range(256)) * (size // 256 + 1))[:size]
     body, kind = multipart("img", "图.png", content, encoding="npy", label="好")
     _, fields, files = parse_form_data(EnvironBuilder(method="POST", data=body, content_type=kind).get_environ())
-    form = parse_multipart(body, kind)
-    assert form.fields == fields.to_dict() == {"encoding": "npy", "label": "好"}
-    assert form.files == {"img": files["img"].read()} == {"img": content}
+    parsed = parse_multipart(body, kind)
+    assert parsed.fields == fields.to_dict() == {"encoding": "npy", "label": "好"}
+    assert parsed.files == {"img": files["img"].read()} == {"img": content}
 
 
 @pytest.mark.parametrize(
@@ -83,16 +107,16 @@ def test_werkzeug_parses_the_same(size: int) -> None:
     ],
 )
 def test_a_file_is_taken_whatever_its_name(disposition: bytes) -> None:
-    form = parse_multipart(part(disposition) + part(b'name="encoding"', b"npy") + b"--b--\r\n", KIND)
-    assert form.files == {"img": b"x"}
-    assert form.fields == {"encoding": "npy"}
+    parsed = parse_multipart(part(disposition) + part(b'name="encoding"', b"npy") + b"--b--\r\n", KIND)
+    assert parsed.files == {"img": b"x"}
+    assert parsed.fields == {"encoding": "npy"}
 
 
 def test_a_part_that_is_not_utf_8_is_an_error_of_its_field() -> None:
-    form = parse_multipart(part(b'name="line"', b"\xce\xd2") + part(b'name="a"', b"b") + b"--b--", KIND)
-    assert form.fields["a"] == "b"
+    parsed = parse_multipart(part(b'name="line"', b"\xce\xd2") + part(b'name="a"', b"b") + b"--b--", KIND)
+    assert parsed.fields["a"] == "b"
     with pytest.raises(InvalidField, match="line: not UTF-8"):
-        form.fields["line"]
+        parsed.fields["line"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import json
 import re
 import uuid
 import zlib
@@ -9,6 +10,7 @@ from itertools import chain
 from typing import IO, Any
 from urllib.parse import quote
 
+import gevent
 import orjson
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
@@ -17,6 +19,7 @@ from werkzeug.wrappers import Request as WerkzeugRequest
 
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines.pipeline import Payload
+from wsgiapp.tfserving.rest_json.pieces import MAX_PARSED_AT_ONCE, parse_in_pieces
 from wsgiapp.web.form import Fields, parse_multipart, parse_pairs
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -25,6 +28,7 @@ LOG_KEY = "wsgiapp.log"
 AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 GZIP = ("gzip", "x-gzip")
 CHUNK_BYTES = 64 * 1024
+INFLATED_BYTES = 512 * 1024  # at a time, which takes 1 ms
 GZIP_MAGIC = b"\x1f\x8b"
 # `pigz`, `bgzip` and appending to a file make streams of several members; one each for 64 KB is usual.
 MAX_GZIP_MEMBERS = 1000
@@ -46,6 +50,26 @@ def client_address(environ: dict[str, Any]) -> str:
     """The peer's address, or, on the Unix socket, which has none, what Nginx says of the client and its proxies."""
     address: str = environ.get("REMOTE_ADDR") or environ.get("HTTP_X_FORWARDED_FOR", "")
     return address
+
+
+def give_way() -> None:
+    """Let the event loop turn once: whatever is long is done in pieces, with this between them.
+
+    `gevent.sleep(0)` comes back without a look at sockets and timers, for up to 5 ms, and any other sleep lasts at
+    least the millisecond that the loop then waits for events; with an idle watcher it does not wait.
+    """
+    hub = gevent.get_hub()
+    idle = hub.loop.idle()
+    idle.start(_nothing)
+    try:
+        hub.wait(hub.loop.timer(0))
+    finally:
+        idle.stop()
+        idle.close()
+
+
+def _nothing() -> None:
+    pass
 
 
 def path_of_target(target: str) -> str:
@@ -97,7 +121,7 @@ class Request(WerkzeugRequest):
     @cached_property
     def args(self) -> Fields:  # type: ignore[override]
         """The fields of the query."""
-        return parse_pairs(self.query_string, "query")
+        return parse_pairs(self.query_string, "query", give_way)
 
     @cached_property
     def stream(self) -> IO[bytes]:
@@ -133,7 +157,7 @@ class Request(WerkzeugRequest):
             form, files = parse_multipart(body, self.environ["CONTENT_TYPE"])
             return Payload(_merged(fields, form), files, in_url=True, as_picture=as_picture)
         if kind == URLENCODED and not _is_json_in_disguise(body):
-            form = parse_pairs(body, "body")
+            form = parse_pairs(body, "body", give_way)
             return Payload(_merged(fields, form), in_url=True, as_picture=as_picture)
         sent = _json_object(body)
         return Payload(_merged(fields, sent) if fields else sent, as_picture=as_picture)
@@ -181,15 +205,17 @@ def _json_object(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     try:
-        parsed = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
-    except orjson.JSONDecodeError as exc:
+        text = body.removeprefix(codecs.BOM_UTF8)
+        is_short = len(text) <= MAX_PARSED_AT_ONCE
+        parsed = orjson.loads(text) if is_short else parse_in_pieces(text, orjson.loads, give_way)
+    except json.JSONDecodeError as exc:  # orjson's error is a subclass
         raise InvalidField("body", _not_json(body, exc)) from exc
     if not isinstance(parsed, dict):
         raise InvalidField("body", f"a JSON {_kind(parsed)} where an object with named fields belongs")
     return parsed
 
 
-def _not_json(body: bytes, error: orjson.JSONDecodeError) -> str:
+def _not_json(body: bytes, error: json.JSONDecodeError) -> str:
     if body.startswith(UTF16_MARKS) or b"\0" in body[:2]:
         return "not JSON in UTF-8, which JSON has to be in, but UTF-16 or UTF-32"
     try:
@@ -202,18 +228,23 @@ def _not_json(body: bytes, error: orjson.JSONDecodeError) -> str:
 
 def _gunzip(stream: IO[bytes], limit: int) -> bytes:
     """What a gzip stream holds; never more than `limit` bytes are inflated."""
-    pieces, size, rest = [], 0, b""
+    pieces: list[bytes] = []
+    size, rest = 0, b""
     try:
         for _ in range(MAX_GZIP_MEMBERS):
             inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-            while not inflater.eof and (chunk := rest or stream.read(CHUNK_BYTES)):
-                pieces.append(inflater.decompress(chunk, limit - size + 1))
-                rest = b""
-                size += len(pieces[-1])
+            while not inflater.eof:
+                if pieces:
+                    give_way()
+                chunk = rest or stream.read(CHUNK_BYTES)
+                piece = inflater.decompress(chunk, min(INFLATED_BYTES, limit - size + 1))
+                if not chunk and not piece:
+                    raise InvalidField("body", "the gzip stream is cut off")
+                rest = inflater.unconsumed_tail
+                pieces.append(piece)
+                size += len(piece)
                 if size > limit:
                     raise TooLarge("body", f"it inflates to more than the limit of {limit} bytes")
-            if not inflater.eof:
-                raise InvalidField("body", "the gzip stream is cut off")
             rest = inflater.unused_data or stream.read(CHUNK_BYTES)
             if not rest:
                 return b"".join(pieces)

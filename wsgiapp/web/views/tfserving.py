@@ -16,10 +16,11 @@ from wsgiapp.tfserving.messages import ModelSpec, ModelVersionStatus
 from wsgiapp.tfserving.rest_json import answers, document
 from wsgiapp.tfserving.rest_json.examples import read_examples
 from wsgiapp.tfserving.rest_json.inputs import read_inputs
+from wsgiapp.tfserving.rest_json.pieces import release
 from wsgiapp.tfserving.version_dirs import version_number
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.problems import malformed
-from wsgiapp.web.request import Request
+from wsgiapp.web.request import Request, give_way
 from wsgiapp.web.response import Response
 
 # The expressions of TF Serving's http_rest_api_util.cc. They see the path as it was sent: in a name that holds a
@@ -49,15 +50,16 @@ def predict(request: Request, planes: Planes, target: Target) -> Response:
     """`instances` -> `predictions`, `inputs` -> `outputs`."""
     body, target = _read(request, target)
     rows = "instances" in body
-    outputs, version = planes.data.predict(target, lambda inputs: read_inputs(body, inputs))
+    outputs, version = planes.data.predict(target, lambda inputs: read_inputs(body, inputs, give_way))
+    release(body, give_way)
     request.note(version=version)
-    return _answer(answers.predictions(outputs) if rows else answers.columns(outputs))
+    return _answer(answers.predictions(outputs, give_way) if rows else answers.columns(outputs, give_way))
 
 
 def classify(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a list of labels with their scores."""
     body, target = _read(request, target)
-    result, version = planes.data.classify(target, read_examples(body))
+    result, version = planes.data.classify(target, read_examples(body, give_way))
     request.note(version=version)
     return _answer(answers.classifications(result))
 
@@ -65,7 +67,7 @@ def classify(request: Request, planes: Planes, target: Target) -> Response:
 def regress(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a number."""
     body, target = _read(request, target)
-    result, version = planes.data.regress(target, read_examples(body))
+    result, version = planes.data.regress(target, read_examples(body, give_way))
     request.note(version=version)
     return _answer(answers.regressions(result))
 
@@ -124,7 +126,7 @@ def _decoded(text: str, problem: str) -> str:
 
 def _read(request: Request, target: Target) -> tuple[dict[str, Any], Target]:
     """The body, and the target with the signature that the body names."""
-    body = document.parse(request.body())
+    body = document.parse(request.body(), give_way)
     return body, Target(target.model, document.signature_name(body), target.version, target.label)
 
 
