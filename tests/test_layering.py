@@ -43,7 +43,16 @@ FLOORS: dict[str, Sequence[str]] = {
         "started",
         "reference",
     ),
-    "pipelines": ("pipeline", "base64text", "segmentation", "imaging", "segmented_text", "saliency", "registry"),
+    "pipelines": (
+        "pipeline",
+        "base64text",
+        "list_literal",
+        "segmentation",
+        "imaging",
+        "segmented_text",
+        "saliency",
+        "registry",
+    ),
     MODEL_SERVER: (
         "errors",
         "flags",

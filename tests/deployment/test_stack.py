@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 
-from support.http_client import Answer, Load, fetch, multipart
+from support.http_client import Answer, Load, fetch, multipart, raw_answer
 from support.images import huge_png, image_file, photograph
 from support.processes import SHARED_DATA, poll
 from support.stack import RunningStack
@@ -177,6 +177,36 @@ def test_mistakes_in_the_request_itself(stack: RunningStack) -> None:
         client.sendall(b"GARBAGE\r\n\r\n")
         assert b'"status":400' in client.makefile("rb").read()
     assert is_positive(fetch(text_url(stack)).body)
+
+
+def test_http_1_0_without_a_host(stack: RunningStack) -> None:
+    """HAProxy's and Nagios's health checks send none."""
+    text = text_url(stack).removeprefix(stack.url)
+    for path in ("/healthz", "/readyz", text, "/v1/models/lstm", "/v1/models"):
+        for version in ("HTTP/1.0", "HTTP/1.1\r\nHost: h\r\nConnection: close"):
+            status, body = raw_answer(stack.port, f"GET {path} {version}\r\n\r\n")
+            assert (status, body.get("status", 0)) == (200, 0), (path, version)
+        status, body = raw_answer(stack.port, f"GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n")
+        error = "error" if path.startswith("/v1/") else "detail"
+        assert (status, body[error]) == (400, "the request is not well-formed HTTP"), "RFC 9112, 3.2"
+
+
+def test_targets_as_proxies_are_sent_them(stack: RunningStack) -> None:
+    """RFC 9112, 3.2.2."""
+    end = " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    assert raw_answer(stack.port, f"GET http://h{text_url(stack).removeprefix(stack.url)}{end}")[1]["status"] == 0
+    assert raw_answer(stack.port, f"GET http://h/v1/models/lstm{end}")[1]["model_version_status"]
+    unknown = raw_answer(stack.port, f"POST http://h/v1/models/lstm:explain{end}")
+    assert unknown == (400, {"error": "Malformed request: POST /v1/models/lstm:explain"})
+    too_long = raw_answer(stack.port, f"GET http://h/v1/models/{'a' * 600_000}{end}")
+    assert too_long[0] == 414 and "error" in too_long[1]
+
+
+def test_raw_bytes_in_a_query(stack: RunningStack) -> None:
+    end = b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    status, body = raw_answer(stack.port, b"GET /lstm/predict?line=\xce\xd2" + end)
+    assert (status, body["field"]) == (400, "line")
+    assert raw_answer(stack.port, b"GET /lstm/predict?line=5aW9&u=\xce\xd2" + end)[0] == 200
 
 
 def test_ids_go_through_and_requests_are_logged(stack: RunningStack) -> None:

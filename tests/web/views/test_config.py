@@ -103,6 +103,7 @@ def test_promote(site: Site) -> None:
         ({"version": 2, "label": "stable"}, 400, "model: missing"),
         ({"model": "m", "label": "stable"}, 400, "version: missing"),
         ({"model": "m", "version": "2", "label": "stable"}, 400, "version: "),
+        ({"model": "m", "version": 2**63, "label": "stable"}, 400, "version: "),
         ({"model": "m", "version": True, "label": "stable"}, 400, "version: "),
         ({"model": "m", "version": 2, "label": ""}, 400, "label: "),
         ({"model": "m", "version": 9, "label": "stable"}, 404, "there are 1, 2, 3"),
