@@ -52,12 +52,16 @@ setup(
         ],
         "dev": [
             "coverage>=7.10",  # coverage of all processes of the tests
+            "gunicorn>=23.0",  # conf/gunicorn.py
             "mypy>=1.13",  # types
             "pytest>=8.3",  # tests
+            "pyuwsgi>=2.0.28",  # conf/uwsgi.ini: uWSGI as a wheel, with its gevent plugin
             "requests>=2.32",  # the client example
             "ruff>=0.8",  # format and lint
             "types-protobuf>=5.29",  # types of the messages' runtime
         ],
+        "gunicorn": ["gunicorn>=23.0"],  # app.server = "gunicorn"
+        "uwsgi": ["pyuwsgi>=2.0.28"],  # app.server = "uwsgi"
     },
     entry_points={
         "console_scripts": [

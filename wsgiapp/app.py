@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
+from io import FileIO
 from typing import Any, BinaryIO
 
 from werkzeug.exceptions import NotFound
@@ -23,6 +24,7 @@ from wsgiapp.inference.route import Route
 from wsgiapp.inference.shared_calls import SharedCalls
 from wsgiapp.inference.traffic import Split
 from wsgiapp.management.control_plane import ControlPlane
+from wsgiapp.observability import logs
 from wsgiapp.pipelines import registry
 from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
 from wsgiapp.settings.loading import load_settings
@@ -171,10 +173,15 @@ def _route(model: Model, backend: Backend, resources: Resources, threads: Native
 
 
 def __getattr__(name: str) -> Any:
-    """`wsgiapp.app:application`, for any WSGI server: made, and warmed, when it is first asked for."""
+    """`wsgiapp.app:application`, for any WSGI server: made, and warmed, when it is first asked for.
+
+    Its access log is standard output, which such a server's processes share: each line is written at once and whole.
+    """
     if name != "application":
         raise AttributeError(name)
-    app = create_app(load_settings(), sys.stdout.buffer)
+    settings = load_settings()
+    logs.configure(settings.log.level)
+    app = create_app(settings, FileIO(sys.stdout.fileno(), "wb", closefd=False))
     app.warm_up()
     globals()["application"] = app
     return app

@@ -139,6 +139,8 @@ def test_the_path_as_it_was_sent() -> None:
     environ: dict[str, Any] = {"PATH_INFO": "/a/b c", "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
     assert Request(environ, LIMIT).raw_path == "/a/b%20c"
     assert Request({**environ, "REQUEST_URI": "/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c"
+    assert Request({**environ, "RAW_URI": "/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c", "gunicorn's name"
+    assert Request({**environ, "PATH_INFO": "/v1/models/m:predict"}, LIMIT).raw_path == "/v1/models/m:predict"
 
 
 class Stream:

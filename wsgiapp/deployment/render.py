@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from wsgiapp.deployment import app_server, supervisor
 from wsgiapp.deployment import nginx as nginx_program
-from wsgiapp.deployment import supervisor
 from wsgiapp.deployment.template_values import template_values
 from wsgiapp.errors import SettingsError
 from wsgiapp.management import models_file
@@ -53,10 +53,9 @@ def _check_home(settings: Settings) -> None:
 
 
 def _supervisor_values(settings: Settings, values: Mapping[str, str], nginx: str | None) -> dict[str, str]:
-    # supervisord expands "%" in all its values.
+    # supervisord expands "%" in all its values, and so does uWSGI.
     escaped = {name: value.replace("%", "%%") for name, value in values.items()}
-    own_socket = f' --socket="{escaped["run"]}/%(program_name)s_%(process_num)02d.sock"'  # a worker each
-    return {**escaped, "own_socket": own_socket if nginx else ""}
+    return {**escaped, "app_command": app_server.command(settings, nginx)}
 
 
 def _supervisor_texts(settings: Settings, values: Mapping[str, str], nginx: str | None) -> dict[str, str]:
@@ -66,11 +65,15 @@ def _supervisor_texts(settings: Settings, values: Mapping[str, str], nginx: str 
         f"supervisor.d/{name}.conf": settings.conf / "supervisor" / f"{name}.conf" for name in programs if name
     }
     templates |= {"supervisord.conf": settings.conf / "supervisord.conf", **_users(settings, "supervisor.d")}
+    if settings.app.server == "uwsgi":
+        templates["uwsgi.ini"] = settings.conf / "uwsgi.ini"
     return {path: fill_file(template, values) for path, template in templates.items()}
 
 
 def _nginx_texts(settings: Settings, values: Mapping[str, str]) -> dict[str, str]:
     """The files' texts by their paths below the run folder."""
+    is_uwsgi = settings.app.server == "uwsgi"
+    values = {**values, "uwsgi": fill_file(settings.conf / "nginx/uwsgi.conf", values) if is_uwsgi else ""}
     templates = {"nginx.conf": settings.conf / "nginx.conf", **_users(settings, "nginx.d")}
     return {path: fill_file(template, values) for path, template in templates.items()}
 

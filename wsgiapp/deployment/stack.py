@@ -6,8 +6,9 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from wsgiapp.deployment.app_server import running_server
 from wsgiapp.deployment.container import Container
-from wsgiapp.deployment.processes import end_processes, is_alive, orphaned_processes
+from wsgiapp.deployment.processes import child_processes, end_processes, is_alive, orphaned_processes
 from wsgiapp.deployment.render import render
 from wsgiapp.deployment.supervisor import POLL_SECONDS, Process, Supervisor
 from wsgiapp.errors import StackError
@@ -70,22 +71,21 @@ class Stack:
         """
         if not self._supervisor.is_up():
             raise StackError("nothing runs; `make up` starts it")
-        changed = render(self._settings, models=False)
         processes = self._processes()
         workers = [process.full_name for process in processes if process.group == WORKERS]
+        self._require_same_server(processes)
+        changed = render(self._settings, models=False)
         for process in processes:
             if process.group != WORKERS:
                 self._start_where_missing(process)
         for name in workers:
             self._report(f"{name}: draining")
-            self._supervisor.stop(name)
-            self._supervisor.start(name)
-            self._wait(self._serves(name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
+            self._wait(self._replaced(name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
         self._wait(self._all_run, START_SECONDS, "starting", "a process does not run")
         if changed & {"nginx.conf", "nginx.d"}:
             self._supervisor.signal("nginx", "HUP")
         notices = []
-        if len(workers) < 2:
+        if len(workers) < 2 and self._settings.app.server == "builtin":
             notices.append("there is one worker only: requests waited or failed while it started")
         if changed & {"supervisord.conf", "supervisor.d"}:
             notices.append("supervisord's own settings changed; `make down` and `make up` apply them")
@@ -108,6 +108,30 @@ class Stack:
             self._prepare_container()
         self._supervisor.stop(process.full_name)  # in BACKOFF supervisord would wait before it tries again
         self._supervisor.start(process.full_name)
+
+    def _require_same_server(self, processes: list[Process]) -> None:
+        """Raise `StackError` where the workers are run by another server than the settings say by now."""
+        running = {running_server(process.pid) for process in processes if process.group == WORKERS} - {""}
+        if running - {self._settings.app.server}:
+            raise StackError("app.server has changed; `make down` and `make up` apply it")
+
+    def _replaced(self, name: str) -> Callable[[], bool]:
+        """Have a worker, or the workers of gunicorn's or uWSGI's master `name`, replaced; whether it is done."""
+        process = self._supervisor.process(name)
+        before = child_processes(process.pid) if running_server(process.pid) in ("gunicorn", "uwsgi") else set()
+        if before:
+            self._settings.ready_file(process.name).unlink(missing_ok=True)
+            self._supervisor.signal(name, "HUP")
+        else:
+            self._supervisor.stop(name)
+            self._supervisor.start(name)
+        serves = self._serves(name)
+
+        def replaced() -> bool:
+            children = child_processes(self._supervisor.process(name).pid)
+            return serves() and len(children) >= len(before) and not children & before
+
+        return replaced if before else serves
 
     def _shut_down(self) -> None:
         """Have supervisord end, where it is there, and wait until it has."""

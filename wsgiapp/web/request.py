@@ -21,6 +21,7 @@ REQUEST_ID_KEY = "wsgiapp.request_id"
 LOG_KEY = "wsgiapp.log"
 GZIP = ("gzip", "x-gzip")
 CHUNK_BYTES = 64 * 1024
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # what a path has unescaped (RFC 3986, 3.3)
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -76,8 +77,12 @@ class Request(WerkzeugRequest):
 
     @property
     def raw_path(self) -> str:
-        """The path as the client sent it, percent-encoding and all."""
-        sent: str = self.environ.get("REQUEST_URI") or quote(self.path)
+        """The path as the client sent it, percent-encoding and all.
+
+        gunicorn has another name for it, and some servers have none; then the `:` before a verb must stay one.
+        """
+        environ = self.environ
+        sent: str = environ.get("REQUEST_URI") or environ.get("RAW_URI") or quote(self.path, safe=PATH_CHARACTERS)
         return sent.partition("?")[0]
 
     @cached_property

@@ -1,0 +1,18 @@
+"""What each of uWSGI's processes loads, after its fork (see uwsgi.ini)."""
+
+import os
+import sys
+
+import uwsgi
+
+# uWSGI names the interpreter that it was built for; dictionaries are parsed in a child of this environment's.
+sys.executable = os.path.join(sys.prefix, "bin", "python")
+MASTER = os.environ.get("SUPERVISOR_PROCESS_NAME")  # the supervised one's name, which all processes inherit
+# A worker's number is its successor's, too, which goes on counting in the same file of metrics.
+os.environ["SUPERVISOR_PROCESS_NAME"] = f"app_{uwsgi.worker_id() - 1:02d}"
+
+from wsgiapp.app import application  # noqa: F401 - what uWSGI serves
+from wsgiapp.settings.loading import load_settings
+
+if MASTER:  # `make restart` waits for it
+    load_settings().ready_file(MASTER).write_text(str(uwsgi.masterpid()))
