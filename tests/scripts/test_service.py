@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import service
-from support.processes import REPOSITORY, python_module
+from support.processes import REPOSITORY
 from support.stack import RunningStack
 from wsgiapp.errors import SettingsError, StackError
 from wsgiapp.settings.loading import load_settings
@@ -144,10 +144,3 @@ def test_make_targets(stack: RunningStack, tmp_path: Path) -> None:
     for target, exists in (("install-service", True), ("uninstall-service", False)):
         done = subprocess.run([*make, target, "SERVICE=mine"], env=variables, capture_output=True, text=True)
         assert (done.returncode, unit.exists()) == (0, exists), done.stderr
-
-
-def test_the_script_s_own_help() -> None:
-    done = subprocess.run(
-        python_module("service", "--help"), cwd=REPOSITORY / "scripts", capture_output=True, text=True
-    )
-    assert done.returncode == 0 and "Start at boot" in done.stdout
