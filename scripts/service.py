@@ -29,6 +29,7 @@ from wsgiapp.settings.templates import fill_file
 UNITS = Path("etc/systemd/system")
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 NAME = re.compile(r"[A-Za-z0-9:_.-]{1,200}")
+TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - the service has others of its own (PrivateTmp)
 PARTS = 3  # Nginx, the workers, the model server stop one after the other
 
 
@@ -51,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
 def install(settings: Settings, name: str) -> None:
     """Write the unit, and have systemd start it now and at boot. Raises `WsgiappError`."""
     path = _unit_path(name)
+    if not os.environ.get("DESTDIR"):
+        require_visible(REPOSITORY, settings.home, settings.conf)
     text = unit(settings, os.environ)
     _require_own(path, settings)
     is_active = _systemctl("is-active", "--quiet", name, check=False)
@@ -105,6 +108,13 @@ def unit(settings: Settings, environ: Mapping[str, str]) -> str:
         "writable": " ".join(_quoted(folder) for folder in writable),
     }
     return fill_file(REPOSITORY / "conf/wsgiapp.service", values)
+
+
+def require_visible(*folders: Path) -> None:
+    """Raise `StackError` for a folder that the service could not see."""
+    for folder in folders:
+        if any(folder.is_relative_to(temporary) for temporary in TEMPORARY):
+            raise StackError(f"{folder}: the service has temporary folders of its own; move this one elsewhere")
 
 
 def _secrets() -> set[str]:

@@ -117,6 +117,13 @@ def test_another_stack_s_unit_stays(
     assert service.main(["install", "../x"]) == 1
 
 
+def test_what_the_service_could_not_see() -> None:
+    service.require_visible(Path("/srv/wsgiapp"), Path("/srv/tmp/x"))
+    for folder in ("/tmp/wsgiapp", "/var/tmp/a/b"):  # noqa: S108
+        with pytest.raises(StackError, match=f"{folder}: the service has temporary folders of its own"):
+            service.require_visible(Path("/srv/wsgiapp"), Path(folder))
+
+
 def test_without_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(service, "BOOTED", tmp_path / "missing")
     with pytest.raises(StackError, match="this machine was not started by systemd"):
