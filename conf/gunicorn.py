@@ -31,6 +31,7 @@ keepalive = 0 if behind_nginx else int(settings.http.idle_seconds)
 graceful_timeout = int(settings.http.drain_seconds)
 # gunicorn has no limit between 8,190 bytes and none; Nginx knows limits.request_line_bytes.
 limit_request_line = 0 if behind_nginx else 8190
+limit_request_field_size = 65536  # as the workers' own program has it
 loglevel = settings.log.level
 accesslog = None  # the application writes its own, one JSON line a request
 control_socket_disable = True  # it would be in the user's home folder

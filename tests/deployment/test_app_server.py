@@ -128,6 +128,7 @@ def test_limits_of_the_head(served: Served) -> None:
     if served.server == "gunicorn":
         assert (fetch(long_line).status, fetch(long_line).json["field"]) == (400, "img")
         assert fetch(f"{served.url}/cv_sod/predict?img={'A' * 600_000}").status == 414
+        assert fetch(f"{served.url}/healthz", X_1="x" * 60_000).status == 200
         return
     assert fetch(long_line[:-15_000]).json["field"] == "img"
     too_long = fetch(long_line)
