@@ -51,14 +51,18 @@ setup(
         ],
         "dev": [
             "coverage>=7.10",  # coverage of all processes of the tests
+            "gunicorn>=23.0",  # conf/gunicorn.py
             "mypy>=1.13",  # types
             "playwright>=1.49",  # drives Debian's browser: a page of another origin calls the service
             "pytest>=8.3",  # tests
             "pytest-xdist>=3.6",  # two of their files at a time
+            "pyuwsgi>=2.0.28",  # conf/uwsgi.ini: uWSGI as a wheel, with its gevent plugin
             "requests>=2.32",  # the client example
             "ruff>=0.8",  # format and lint
             "types-protobuf>=5.29",  # types of the messages' runtime
         ],
+        "gunicorn": ["gunicorn>=23.0"],  # app.server = "gunicorn"
+        "uwsgi": ["pyuwsgi>=2.0.28"],  # app.server = "uwsgi"
     },
     entry_points={
         "console_scripts": [

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
+from io import FileIO
 from typing import Any
 
 from werkzeug.exceptions import NotFound
@@ -23,10 +24,11 @@ from wsgiapp.inference.route import Route
 from wsgiapp.inference.shared_calls import SharedCalls
 from wsgiapp.inference.traffic import Split
 from wsgiapp.management.control_plane import ControlPlane
+from wsgiapp.observability import logs
 from wsgiapp.pipelines import registry
 from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
-from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.started import process_settings
 from wsgiapp.settings.tables.models import Model
 from wsgiapp.web.access_log import Stream, WSGIApplication, log_access
 from wsgiapp.web.compatibility import as_flask
@@ -184,10 +186,15 @@ def _route(model: Model, backend: Backend, resources: Resources, threads: Native
 
 
 def __getattr__(name: str) -> Any:
-    """`wsgiapp.app:application`, for any WSGI server: made, and warmed, when it is first asked for."""
+    """`wsgiapp.app:application`, for any WSGI server: made, and warmed, when it is first asked for.
+
+    Its access log is standard output, which such a server's processes share: each line is written at once and whole.
+    """
     if name != "application":
         raise AttributeError(name)
-    app = create_app(load_settings(), sys.stdout.buffer)
+    settings = process_settings()
+    logs.configure(settings.log.level)
+    app = create_app(settings, FileIO(sys.stdout.fileno(), "wb", closefd=False))
     app.warm_up()
     globals()["application"] = app
     return app

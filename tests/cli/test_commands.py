@@ -36,6 +36,19 @@ def test_nothing_runs(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_render_writes_what_others_start_with_and_leaves_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WSGIAPP_HOME", str(tmp_path))
+    monkeypatch.setenv("WSGIAPP_APP_SERVER", "uwsgi")
+    assert main(["render"]) == 0
+    printed = capsys.readouterr().out.split()
+    assert {f"{tmp_path}/run/{name}" for name in ("supervisord.conf", "uwsgi.ini", "models.config")} <= set(printed)
+    (tmp_path / "run/models.config").write_text("taken")
+    assert main(["render"]) == 0
+    assert (tmp_path / "run/models.config").read_text() == "taken"
+
+
 def test_a_wrong_setting_is_said_plainly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WSGIAPP_HTTP_PORT", "eighty")
     assert main(["up"]) == 1

@@ -117,6 +117,25 @@ def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
     assert "socket_mode=" not in text
 
 
+@needs_nginx
+@pytest.mark.parametrize(("server", "passes"), [("gunicorn", "proxy_pass http://"), ("uwsgi", "uwsgi_pass ")])
+def test_another_server_in_the_workers_place(tmp_path: Path, server: str, passes: str) -> None:
+    made = loaded(tmp_path, WSGIAPP_APP_SERVER=server, WSGIAPP_APP_WORKERS="3", WSGIAPP_LIMITS_INFLIGHT="64")
+    assert ("uwsgi.ini" in render(made)) == (server == "uwsgi")
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read(made.run / "supervisord.conf")
+    program = parser["program:app"]
+    assert "fcgi-program:app" not in parser and program["numprocs"] == "1"
+    assert f'/bin/{server}" ' in program["command"]
+    text = (made.run / "nginx.conf").read_text()
+    assert len(re.findall(rf"^ +{passes}(?:predictions|others);", text, re.MULTILINE)) == 3
+    entry = f'server "unix:{made.run}/app.sock" max_fails=0 max_conns={3 * 32 // 8};'
+    assert text.count(entry) == 8, "half of what three workers would take"
+    if server == "uwsgi":
+        ini = (made.run / "uwsgi.ini").read_text()
+        assert not PLACEHOLDER.search(ini) and f"\nsocket = {made.run}/app.sock\n" in ini and "\nprocesses = 3\n" in ini
+
+
 def test_a_unix_socket_to_the_built_in_model_server(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_BACKEND_ADDRESS="unix:/a folder/serving.sock")
     render(made)

@@ -167,6 +167,8 @@ def test_the_path_as_it_was_sent() -> None:
     for authority in ("", "http://h", "HTTP://h:80", "https://[::1]:8080"):
         assert Request({**environ, "REQUEST_URI": f"{authority}/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c"
     assert Request({**environ, "REQUEST_URI": "http://h?d=/x"}, LIMIT).raw_path == "/"
+    assert Request({**environ, "RAW_URI": "/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c", "gunicorn's name"
+    assert Request({**environ, "PATH_INFO": "/v1/models/m:predict"}, LIMIT).raw_path == "/v1/models/m:predict"
 
 
 class Stream:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from wsgiapp.deployment import app_server, supervisor
 from wsgiapp.deployment import nginx as nginx_program
-from wsgiapp.deployment import supervisor
-from wsgiapp.deployment.supervisor_file import escaped, fill_supervisor_file
+from wsgiapp.deployment.supervisor_file import fill_supervisor_file
 from wsgiapp.deployment.template_values import template_values
 from wsgiapp.errors import SettingsError
 from wsgiapp.management import models_file
@@ -60,13 +60,16 @@ def _supervisor_texts(settings: Settings, values: Mapping[str, str], nginx: str 
         f"supervisor.d/{name}.conf": settings.conf / "supervisor" / f"{name}.conf" for name in programs if name
     }
     templates |= {"supervisord.conf": settings.conf / "supervisord.conf", **_users(settings, "supervisor.d")}
-    own_socket = f' --socket="{escaped(values["run"])}/%(program_name)s_%(process_num)02d.sock"'  # a worker each
-    expressions = {"own_socket": own_socket if nginx else ""}
+    if settings.app.server == "uwsgi":  # which expands "%" as supervisord does
+        templates["uwsgi.ini"] = settings.conf / "uwsgi.ini"
+    expressions = {"app_command": app_server.command(settings, nginx)}
     return {path: fill_supervisor_file(template, values, expressions) for path, template in templates.items()}
 
 
 def _nginx_texts(settings: Settings, values: Mapping[str, str]) -> dict[str, str]:
     """The files' texts by their paths below the run folder."""
+    is_uwsgi = settings.app.server == "uwsgi"
+    values = {**values, "uwsgi": fill_file(settings.conf / "nginx/uwsgi.conf", values) if is_uwsgi else ""}
     templates = {"nginx.conf": settings.conf / "nginx.conf", **_users(settings, "nginx.d")}
     return {path: fill_file(template, values) for path, template in templates.items()}
 

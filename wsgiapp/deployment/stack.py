@@ -8,10 +8,11 @@ from pathlib import Path
 
 from wsgiapp.deployment import nginx, readiness
 from wsgiapp.deployment.addresses import require_free
+from wsgiapp.deployment.app_server import running_server
 from wsgiapp.deployment.container import Container
 from wsgiapp.deployment.log_tails import LogTails
 from wsgiapp.deployment.models_check import check_before_restart, check_before_start
-from wsgiapp.deployment.processes import end_processes, is_alive, orphaned_processes
+from wsgiapp.deployment.processes import child_processes, end_processes, is_alive, orphaned_processes
 from wsgiapp.deployment.render import nginx_files, render, restore_nginx_files
 from wsgiapp.deployment.supervisor import POLL_SECONDS, Process, Supervisor
 from wsgiapp.errors import StackError
@@ -22,6 +23,8 @@ START_SECONDS = 120.0
 LOAD_SECONDS = 15.0  # a version that cannot be loaded has failed some times by then
 WORKERS, NGINX = "app", "nginx"
 PROGRAMS = (WORKERS, "modelserver", NGINX)  # supervisord's groups of the service
+# uWSGI ignores a SIGHUP while it still waits for the last worker of an earlier one.
+HUP_SECONDS = 2.0
 NOTHING_RUNS = 3  # as supervisorctl's exit status is where not all run
 # So many process ids of one program during a start mean that it keeps failing, though supervisord goes on trying.
 MAX_STARTS = 4
@@ -89,16 +92,14 @@ class Stack:
         workers = [process.full_name for process in self._processes() if process.group == WORKERS]
         for name in workers:
             self._report(f"{name}: draining")
-            self._supervisor.stop(name)
-            self._supervisor.start(name)
-            self._wait(self._serves(name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
+            self._wait(self._replaced(name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
         if self._started:
             self._started.restarted(self._wanted).write(self._settings.run)
         self._wait(self._all_run, START_SECONDS, "starting", "a process does not run")
         self._wait(self._all_ready(was_missing), START_SECONDS, "starting", "the service is not ready any more")
         if self._missing:
             notices.append(f"not ready, as before: {self._what_is_missing()}")
-        if len(workers) < 2:
+        if len(workers) < 2 and self._settings.app.server == "builtin":
             notices.append("there is one worker only: requests waited or failed while it started")
         if changed & {"supervisord.conf", "supervisor.d"}:
             notices.append("supervisord's own settings changed; `make down` and `make up` apply them")
@@ -158,6 +159,29 @@ class Stack:
         if problem:
             restore_nginx_files(self._settings.run, before)
             raise StackError(f"Nginx keeps its old configuration, and nothing was restarted: {problem}")
+
+    def _replaced(self, name: str) -> Callable[[], bool]:
+        """Have a worker, or the workers of gunicorn's or uWSGI's master `name`, replaced; whether it is done."""
+        process = self._supervisor.process(name)
+        server = running_server(process.pid)
+        before = child_processes(process.pid) if server in ("gunicorn", "uwsgi") else set()
+        if not before:
+            self._supervisor.stop(name)
+            self._supervisor.start(name)
+            return self._serves(name)
+        self._settings.ready_file(process.name).unlink(missing_ok=True)
+        self._supervisor.signal(name, "HUP")
+        serves, again_at = self._serves(name), time.monotonic() + HUP_SECONDS
+
+        def replaced() -> bool:
+            nonlocal again_at
+            children = child_processes(self._supervisor.process(name).pid)
+            if server == "uwsgi" and children == before and time.monotonic() > again_at:
+                self._supervisor.signal(name, "HUP")
+                again_at = time.monotonic() + HUP_SECONDS
+            return serves() and len(children) >= len(before) and not children & before
+
+        return replaced
 
     def _shut_down(self) -> None:
         """Have supervisord end, where it is there, and wait until it has."""

@@ -35,6 +35,7 @@ MAX_GZIP_MEMBERS = 1000
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 MAX_LENGTH_DIGITS = 18
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # what a path has unescaped (RFC 3986, 3.3)
 
 
 def request_id(environ: dict[str, Any]) -> str:
@@ -115,8 +116,13 @@ class Request(WerkzeugRequest):
 
     @property
     def raw_path(self) -> str:
-        """The path as the client sent it, percent-encoding and all."""
-        return path_of_target(self.environ.get("REQUEST_URI") or quote(self.path))
+        """The path as the client sent it, percent-encoding and all.
+
+        gunicorn has another name for it, and some servers have none; then the `:` before a verb must stay one.
+        """
+        environ = self.environ
+        sent = environ.get("REQUEST_URI") or environ.get("RAW_URI") or quote(self.path, safe=PATH_CHARACTERS)
+        return path_of_target(sent)
 
     @cached_property
     def args(self) -> Fields:  # type: ignore[override]
