@@ -122,6 +122,12 @@ def test_each_request_is_one_line_of_the_access_log_with_the_client(served: Serv
     assert str(entry["client"]).startswith("192.0.2.7, 127.0.0.1")
 
 
+def test_only_nginx_may_speak_uwsgi(served: Served) -> None:
+    """A packet may name a file that uWSGI loads as an application; of HTTP nobody has to be afraid."""
+    mode = (served.home / "run/app.sock").stat().st_mode & 0o777
+    assert mode == (0o600 if served.server == "uwsgi" else 0o777)
+
+
 def test_limits_of_the_head(served: Served) -> None:
     """gunicorn has no limit of its own; a uwsgi packet ends at 64 KB."""
     long_line = f"{served.url}/cv_sod/predict?img={'A' * 60_000}"

@@ -29,6 +29,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
     read_timeout = int(max(deadlines)) + 5  # the worker answers at the deadline: Nginx comes later
     # a promotion loads, moves the label, and may have to undo both
     management_timeout = int(3 * settings.management.seconds) + 10
+    nginx_user = _nginx_user(settings.home)
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     values = {
         "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
@@ -44,7 +45,8 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "drain_seconds": http.drain_seconds,
         "error_locations": error_locations(settings, max_predictions),
         "flask_errors": FLASK_ERRORS if settings.http.compatibility == "flask" else "",
-        "harakiri_seconds": max(read_timeout, management_timeout) + 10,  # Nginx has stopped waiting
+        # Nginx has stopped waiting; without a token /v1/config is closed
+        "harakiri_seconds": max(read_timeout, management_timeout if settings.management.token else 0) + 10,
         "home": settings.home,
         "http_host": http.host,
         "http_port": http.port,
@@ -66,7 +68,8 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         # supervisord rejects a mode for a TCP socket
         "socket_mode": "socket_mode=0666" if nginx else "",
         "supervisor_user": "user=root" if os.geteuid() == 0 else "",
-        "user": _user_directive(settings.home),
+        "user": f"user {nginx_user};" if nginx_user else "",
+        "uwsgi_socket_owner": f"chown-socket = {nginx_user}" if nginx_user and nginx else "",
         "worker_entries": _worker_entries(settings, predictions),
         "workers": settings.workers,
         **app_server.template_values(settings, nginx),
@@ -110,8 +113,8 @@ def _listen_flags(backend: Backend) -> str:
     return f"--host={backend.host} --port={backend.port}"
 
 
-def _user_directive(home: Path) -> str:
-    """Nginx's workers drop root's rights, where the less privileged user can still reach the socket."""
+def _nginx_user(home: Path) -> str:
+    """As whom Nginx's workers drop root's rights, where that user can still reach the socket; empty without root's."""
     if os.geteuid() != 0:
         return ""
     reachable = all(folder.stat().st_mode & 0o001 for folder in [home, *home.parents] if folder.exists())
@@ -120,5 +123,5 @@ def _user_directive(home: Path) -> str:
             pwd.getpwnam(user)
         except KeyError:
             continue
-        return f"user {user if reachable else 'root'};"
-    return "user root;"
+        return user if reachable else "root"
+    return "root"
