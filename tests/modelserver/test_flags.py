@@ -19,6 +19,7 @@ def test_defaults_are_tf_serving_s() -> None:
     assert flags.rest_api_timeout_in_ms == 30_000
     assert not flags.allow_version_labels_for_unavailable_models
     assert not flags.enable_serialization_as_tensor_content
+    assert flags.enable_profiler
 
 
 def test_both_ways_to_give_a_value_and_the_last_one_wins() -> None:
