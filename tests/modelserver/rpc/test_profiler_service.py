@@ -8,58 +8,21 @@ import numpy as np
 import pytest
 
 from support.processes import poll
+from support.profiler_client import TOO_LONG, ProfilerClient
 from support.serving_client import ServingClient, failure, model_spec, predict_request
 from support.tensorflow_child import run_child
-from wsgiapp.modelserver.rpc.profiler_messages import (
-    ProfileRequest,
-    ProfileResponse,
-    TerminateRequest,
-    TerminateResponse,
-)
+from wsgiapp.modelserver.rpc.profiler_messages import ProfileRequest, TerminateRequest
 from wsgiapp.tfserving.messages import without_tensorflow
 
 with without_tensorflow():
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-SERVICE = "/tensorflow.ProfilerService"
 HOST = "/host:CPU"
-TOO_LONG = 600_001
-
-
-class Profiler:
-    """The service as a client's stub has it."""
-
-    def __init__(self, client: ServingClient) -> None:
-        self.profile = client.channel.unary_unary(
-            f"{SERVICE}/Profile", ProfileRequest.SerializeToString, ProfileResponse.FromString
-        )
-        self.terminate = client.channel.unary_unary(
-            f"{SERVICE}/Terminate", TerminateRequest.SerializeToString, TerminateResponse.FromString
-        )
-        self.monitor = client.channel.unary_unary(f"{SERVICE}/Monitor")
-
-    def trace(self, session: str, milliseconds: int, **options: Any) -> Any:
-        request = ProfileRequest(session_id=session, **options)
-        request.opts.duration_ms = milliseconds
-        return self.profile.future(request, timeout=60)
-
-    def is_active(self) -> bool:
-        """Whether a trace is under way; what is too long is not begun."""
-        code, _ = failure(self.trace("probe", TOO_LONG).result)
-        return code == "ALREADY_EXISTS"
-
-    def begin(self, session: str, **options: Any) -> Any:
-        """A trace that is under way."""
-        while True:
-            call = self.trace(session, 500_000, **options)
-            poll(lambda call=call: call.done() or self.is_active())  # type: ignore[misc]
-            if not call.done():  # or it met the probe
-                return call
 
 
 @pytest.fixture
-def profiler(serving: ServingClient) -> Profiler:
-    return Profiler(serving)
+def profiler(serving: ServingClient) -> ProfilerClient:
+    return ProfilerClient(serving.channel)
 
 
 def busy(client: ServingClient, future: "Future[Any]") -> None:
@@ -91,7 +54,7 @@ def test_tensorflow_s_client_collects_a_trace(serving: ServingClient, tmp_path: 
 
 
 def test_a_trace_may_come_as_a_message_and_ends_when_it_is_terminated(
-    serving: ServingClient, profiler: Profiler
+    serving: ServingClient, profiler: ProfilerClient
 ) -> None:
     def terminated() -> Any:
         call = profiler.begin("s", emit_xspace=True)
@@ -106,18 +69,18 @@ def test_a_trace_may_come_as_a_message_and_ends_when_it_is_terminated(
     assert is_of_a_session(poll(terminated).xspace)
 
 
-def test_nothing_recorded_is_said(profiler: Profiler) -> None:
+def test_nothing_recorded_is_said(profiler: ProfilerClient) -> None:
     response = profiler.trace("s", 1).result()
     assert response.empty_trace
     assert [tool.name for tool in response.tool_data] == ["xplane.pb"]
 
 
-def test_a_client_that_leaves_ends_its_trace(profiler: Profiler) -> None:
+def test_a_client_that_leaves_ends_its_trace(profiler: ProfilerClient) -> None:
     profiler.begin("s").cancel()
     poll(lambda: not profiler.is_active())
 
 
-def test_what_is_rejected(profiler: Profiler) -> None:
+def test_what_is_rejected(profiler: ProfilerClient) -> None:
     assert failure(profiler.trace("s", TOO_LONG).result) == (
         "INVALID_ARGUMENT",
         "opts.duration_ms is more than 600000: trace a shorter time",
@@ -126,4 +89,4 @@ def test_what_is_rejected(profiler: Profiler) -> None:
 
 
 def test_the_flag_turns_it_off(flagged: ServingClient) -> None:
-    assert failure(Profiler(flagged).profile, ProfileRequest())[0] == "UNIMPLEMENTED"
+    assert failure(ProfilerClient(flagged.channel).profile, ProfileRequest())[0] == "UNIMPLEMENTED"
