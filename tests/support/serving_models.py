@@ -14,6 +14,7 @@ and, also as model.tflite, what other converters make:
 stored     adds 2 to [1, 2], with a signature in its metadata
 missing    `lite` with an operation that does not exist, and signatures
 newer      `plain` with an operation of a version that does not exist yet
+select     an operation of TensorFlow's, on [any, any]
 bfloat16   [1, 2] of bfloat16 becomes [2, 1]
 conv       sums of 3 x 3 x 3 numbers of [1, 8, 8, 3]
 sequence   sums of three numbers in a row of [1, any, 1]
@@ -180,12 +181,13 @@ def write_lite(folder, plain, scratch):
     (plain / "model.tflite").write_bytes(converter.convert())
 
 
-def converted(function, shape, dtype=tf.float32):
+def converted(function, shape, dtype=tf.float32, operations=(tf.lite.OpsSet.TFLITE_BUILTINS,)):
     """A model.tflite without signatures, to be changed."""
     spec = tf.TensorSpec(shape, dtype, name="x")
     concrete = tf.function(function, input_signature=[spec]).get_concrete_function()
-    content = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    converter.target_spec.supported_ops = list(operations)
+    return flatbuffer_utils.read_model_from_bytearray(bytearray(converter.convert()))
 
 
 def write_lite_file(folder, model):
@@ -227,6 +229,8 @@ def write_lite_kinds(base):
     newer = flatbuffer_utils.read_model(str(base / "plain/1/model.tflite"))
     newer.operatorCodes[0].version = 999
     write_lite_file(base / "newer/1", newer)
+    select = converted(lambda x: {"y": tf.roll(x, 1, 0)}, [None, None], operations=[tf.lite.OpsSet.SELECT_TF_OPS])
+    write_lite_file(base / "select/1", select)
     reshaped = converted(lambda x: {"y": tf.reshape(x, [2, 1])}, [1, 2])
     for tensor in reshaped.subgraphs[0].tensors:
         if tensor.type == schema.TensorType.FLOAT32:

@@ -13,13 +13,11 @@ from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.servables import runtime
 from wsgiapp.modelserver.servables.saved_model import release_memory
 from wsgiapp.modelserver.servables.tensors import shape_text
-from wsgiapp.modelserver.servables.tflite_procedures import UNRESOLVED, Procedure, procedures, stored_signatures
+from wsgiapp.modelserver.servables.tflite_procedures import Procedure, lacks_operation, procedures, stored_signatures
 from wsgiapp.modelserver.servables.tflite_sandbox import TfliteSandbox
 from wsgiapp.tfserving.messages import SignatureDef
 from wsgiapp.tfserving.tensors import Arrays
 
-# The interpreter's words for operations that it lacks, in models of its own, of others, and of TensorFlow.
-MISSING_OPERATION = (UNRESOLVED, "Didn't find op for builtin opcode", "Select TensorFlow op(s)")
 MAX_TRIED = 10_000
 
 
@@ -119,7 +117,7 @@ def _load_error(file: Path, exc: Exception) -> ServingError:
     reason = _first_line(exc)
     if isinstance(exc, ServingError):
         return ServingError(exc.code, f"{file}: {reason}")
-    if any(words in reason for words in MISSING_OPERATION):
+    if lacks_operation(exc):
         advice = (
             f"TensorFlow Lite {runtime.VERSION} lacks an operation of the model: convert it with operations that it has"
         )

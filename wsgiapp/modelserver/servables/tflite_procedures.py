@@ -26,7 +26,8 @@ from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES, Arrays
 
 Details = Mapping[str, Any]  # what the interpreter says of a tensor
 
-UNRESOLVED = "unresolved custom op"  # the interpreter's words for an operation that it lacks
+# The interpreter's words for operations that it lacks: others' own, newer ones, and TensorFlow's.
+MISSING_OPERATION = ("unresolved custom op", "Didn't find op for builtin opcode", "Select TensorFlow op(s)")
 # numpy's types of the interpreter's tensors -> DT_*
 DATA_TYPES = {
     **TENSORFLOW_TYPES,
@@ -74,6 +75,11 @@ def stored_signatures(content: bytes) -> dict[str, SignatureDef]:
         return {key: SignatureDef.FromString(value) for key, value in runtime.lite_stored_signatures(content).items()}
     except DecodeError as exc:
         raise ValueError(f"the signatures in its metadata cannot be parsed: {exc}") from exc
+
+
+def lacks_operation(exc: Exception) -> bool:
+    """Whether the interpreter raised an error because an operation of the model does not exist."""
+    return any(words in str(exc) for words in MISSING_OPERATION)
 
 
 def _of_runners(runners: Mapping[str, Any]) -> Iterator[tuple[str, Procedure]]:
@@ -143,7 +149,7 @@ def _allocate(allocate: Callable[[], Any], inputs: Iterable[Details]) -> None:
     try:
         allocate()
     except RuntimeError as exc:
-        if UNRESOLVED in str(exc) or all((details["shape_signature"] >= 0).all() for details in inputs):
+        if lacks_operation(exc) or all((details["shape_signature"] >= 0).all() for details in inputs):
             raise
 
 
