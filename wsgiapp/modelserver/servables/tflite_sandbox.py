@@ -38,6 +38,14 @@ class _Child(NamedTuple):
     process: "subprocess.Popen[bytes]"
     connection: Connection
 
+    def end(self) -> None:
+        self.connection.close()
+        try:
+            self.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
 
 class TfliteSandbox:
     """Runs one call at a time. A call that ends the process is an error of the client's, and is not tried again."""
@@ -82,7 +90,9 @@ class TfliteSandbox:
     def _answer(self, call: str, request: bytes) -> bytes:
         if call in self._fatal:
             return REJECTED
-        child = self._child = self._child or self._start()
+        if self._child is None:
+            self._child = self._start()
+        child = self._child
         try:
             child.connection.send_bytes(request)
             return child.connection.recv_bytes()
@@ -99,19 +109,20 @@ class TfliteSandbox:
             command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(self._threads)]
             # A session of its own: a signal to the server's group must not end what the drain waits for.
             process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
-        ours.send_bytes(self._content)
-        return _Child(process, ours)
+        child = _Child(process, ours)
+        try:
+            ours.send_bytes(self._content)
+            ours.recv_bytes()  # it is ready
+        except (EOFError, OSError) as exc:
+            child.end()
+            problem = "the process for inputs of unusual sizes could not be started; the log says why"
+            raise ServingError(grpc.StatusCode.UNAVAILABLE, problem) from exc
+        return child
 
     def _end(self) -> None:
-        if self._child is None:
-            return
-        self._child.connection.close()
-        try:
-            self._child.process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._child.process.kill()
-            self._child.process.wait()
-        self._child = None
+        if self._child is not None:
+            self._child.end()
+            self._child = None
 
 
 def main(descriptor: str, threads: str) -> None:
@@ -119,10 +130,11 @@ def main(descriptor: str, threads: str) -> None:
     connection = Connection(int(descriptor))
     content = connection.recv_bytes()
     stored = stored_signatures(content)
+    connection.send_bytes(b"ready")
     while True:
         try:
             request = PredictRequest.FromString(connection.recv_bytes())
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             outputs = _run(content, int(threads), stored, request)
