@@ -85,7 +85,7 @@ class ProfilerService:
             if self._draining:
                 raise ServingError(grpc.StatusCode.UNAVAILABLE, "the model server is about to end")
             if self._session_id is not None:
-                raise ServingError(grpc.StatusCode.ALREADY_EXISTS, "Another profiler session is active.")
+                raise ServingError(grpc.StatusCode.ALREADY_EXISTS, "Another profiling session active.")
             self._session_id = session_id
             self._stop = threading.Event()
         try:
