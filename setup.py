@@ -19,6 +19,7 @@ setup(
     packages=find_packages(include=["wsgiapp", "wsgiapp.*"]),
     python_requires=">=3.11",
     install_requires=[
+        "flatbuffers>=24.3",  # signatures in the metadata of TensorFlow Lite models; TensorFlow brings it along
         "gevent>=24.11",  # the workers' event loop and HTTP server
         "grpcio>=1.70",  # the built-in model server
         "grpcio-health-checking>=1.70",  # the standard health service of the built-in model server
