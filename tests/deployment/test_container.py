@@ -334,6 +334,8 @@ def test_flags_follow_the_image_and_odd_paths_stay_whole(options: Callable[..., 
     flags = told[told.index("tensorflow/serving:2.19.1") + 1 :]
     assert flags[-2:] == ["--enable_batching", "--x=a b"]
     assert {"--port=8500", "--rest_api_port=0", f"--model_config_file={odd}/run/models.config"} <= set(flags)
+    content = "--enable_serialization_as_tensor_content=true"
+    assert content not in flags and content in options(WSGIAPP_BACKEND_SERIALIZE_AS_TENSOR_CONTENT="true")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from wsgiapp.deployment.serving_flags import serving_flags
 from wsgiapp.settings.schema import Settings
 from wsgiapp.tfserving import model_config
 
@@ -112,7 +113,7 @@ class ContainerSpec:
             f"--grpc_socket_path={SOCKET_FOLDER / SOCKET_NAME}" if backend.socket_path else f"--port={backend.port}",
             "--rest_api_port=0",
             f"--model_config_file={self.config_file}",
-            "--enable_serialization_as_tensor_content=true",
+            *serving_flags(backend),
             *shlex.split(self._settings.container.flags),
         ]
 

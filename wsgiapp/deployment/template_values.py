@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wsgiapp.deployment import nginx_cors
 from wsgiapp.deployment.nginx import FLASK_ERRORS, error_locations
+from wsgiapp.deployment.serving_flags import serving_flags
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.backend import Backend
 
@@ -59,6 +60,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "run": settings.run,
         "stop_seconds": int(http.drain_seconds) + 5,
         "tmp": settings.home / "tmp",
+        "serving_flags": " ".join(serving_flags(settings.backend)),
         # supervisord rejects a mode for a TCP socket
         "socket_mode": "socket_mode=0666" if nginx else "",
         "supervisor_user": "user=root" if os.geteuid() == 0 else "",

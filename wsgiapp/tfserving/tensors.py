@@ -12,6 +12,7 @@ import numpy as np
 
 from wsgiapp.errors import InternalError
 from wsgiapp.tfserving.messages import TensorProto, types_pb2
+from wsgiapp.tfserving.wire import field_head, packed_values
 
 # Tensors by the name of an input or output.
 Arrays = Mapping[str, np.ndarray]
@@ -84,7 +85,7 @@ def fill_tensor(tensor: TensorProto, array: np.ndarray, *, as_content: bool = Tr
     elif as_content:
         tensor.tensor_content = array.tobytes()
     else:
-        getattr(tensor, VALUE_FIELDS[dtype]).extend(_as_values(array, dtype))
+        _add_values(tensor, VALUE_FIELDS[dtype], _as_numbers(array, dtype))
 
 
 def fill_head(tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
@@ -129,12 +130,21 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
         raise InternalError(f"a tensor of {len(shape)} dimensions: {exc}") from exc
 
 
-def _as_values(array: np.ndarray, dtype: int) -> list[Any]:
+def _as_numbers(array: np.ndarray, dtype: int) -> np.ndarray:
+    """What stands in the typed field."""
     if dtype == types_pb2.DT_HALF:  # half_val holds the bit patterns
-        array = array.view(np.uint16)
-    elif dtype in (types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128):  # real and imaginary parts in turn
-        array = np.ascontiguousarray(array).reshape(-1).view(array.real.dtype)
-    return array.ravel().tolist()
+        return array.view(np.uint16)
+    if dtype in (types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128):  # real and imaginary parts in turn
+        return np.ascontiguousarray(array).reshape(-1).view(array.real.dtype)
+    return array
+
+
+def _add_values(tensor: TensorProto, field: str, numbers: np.ndarray) -> None:
+    if numbers.size <= FEW:
+        getattr(tensor, field).extend(numbers.ravel().tolist())
+    else:
+        packed = packed_values(numbers)
+        tensor.MergeFromString(field_head(TensorProto.DESCRIPTOR.fields_by_name[field].number, len(packed)) + packed)
 
 
 def _from_values(values: Any, enum: int, dtype: np.dtype[Any]) -> np.ndarray:

@@ -11,7 +11,7 @@ from wsgiapp.errors import InternalError
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import TensorProto, types_pb2
-from wsgiapp.tfserving.tensors import NUMPY_TYPES, TENSORFLOW_TYPES, decode_tensor, encode_tensor
+from wsgiapp.tfserving.tensors import NUMPY_TYPES, TENSORFLOW_TYPES, decode_tensor, fill_tensor
 
 # A type -> the one that is encoded in the same way, and its numpy type in TensorFlow.
 LAYOUTS: Mapping[int, tuple[int, np.dtype[Any]]] = {
@@ -35,16 +35,17 @@ def decode_input(tensor: TensorProto, name: str) -> np.ndarray:
         raise invalid_argument(f"{texts.TENSOR_PARSING_ERROR.format(alias=name)}: {exc}") from exc
 
 
-def encode_output(array: np.ndarray, dtype: int, name: str, *, tensor_content: bool) -> TensorProto:
-    """One output, of the signature's `dtype`, as a message.
+def fill_output(tensor: TensorProto, array: np.ndarray, dtype: int, name: str, *, tensor_content: bool) -> None:
+    """One output, of the signature's `dtype`, into the empty `tensor` of an answer.
 
     Raises `ServingError` (UNIMPLEMENTED) for a type that has no encoding here.
     """
     try:
-        if dtype not in LAYOUTS:
-            return encode_tensor(array, as_content=tensor_content)
-        layout, _ = LAYOUTS[dtype]
-        return _retyped(encode_tensor(array.view(NUMPY_TYPES[layout]), as_content=tensor_content), dtype)
+        if dtype in LAYOUTS:
+            array = array.view(NUMPY_TYPES[LAYOUTS[dtype][0]])
+        fill_tensor(tensor, array, as_content=tensor_content)
+        if dtype in LAYOUTS:
+            tensor.dtype = dtype
     except InternalError as exc:
         raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"output {name} cannot be answered: {exc}") from exc
 

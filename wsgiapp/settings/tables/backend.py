@@ -33,6 +33,13 @@ class Backend:
         RESTART,
         Range(0.001, MAX_SECONDS),
     )
+    serialize_as_tensor_content: bool = setting(
+        False,
+        "numbers in answers stand in `tensor_content` instead of `float_val`, `int64_val` and so on, which clients of "
+        "TF Serving read; measured, model server and gateway together: 0.08 instead of 0.09 ms for a mask of 320x320 "
+        "floats, no difference for 3 floats, 0.3 instead of 4 ms for 102,400 integers",
+        DOWN_AND_UP,
+    )
     metrics_path: str = setting(
         "",
         "path of the built-in model server's own metrics, in Prometheus's format; empty: not served",
