@@ -67,6 +67,17 @@ def test_numbers_stand_in_typed_fields_unless_the_settings_say_otherwise(tmp_pat
     assert "--enable_serialization_as_tensor_content=true" in command_of_model_server(set_)
 
 
+def test_rest_and_a_watched_configuration(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    assert "--rest_api_port=0" in command_of_model_server(made)
+    assert not (made.run / "supervisor.d/models.conf").exists()
+    address = {"WSGIAPP_BACKEND_REST_PORT": "8501", "WSGIAPP_BACKEND_CONFIG_POLL_SECONDS": "5"}
+    assert {"--host=127.0.0.1", "--rest_api_port=8501"} <= set(command_of_model_server(loaded(tmp_path, **address)))
+    assert "models watch" in (made.run / "supervisor.d/models.conf").read_text()
+    address["WSGIAPP_BACKEND_ADDRESS"] = "unix:/tmp/s"
+    assert {"--host=127.0.0.1", "--rest_api_port=8501"} <= set(command_of_model_server(loaded(tmp_path, **address)))
+
+
 @pytest.mark.parametrize("home", ["ho me", "家"])
 def test_odd_names_of_home(tmp_path: Path, home: str) -> None:
     made = loaded(tmp_path, home, WSGIAPP_HTTP_PORT="18999")

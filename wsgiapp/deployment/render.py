@@ -61,7 +61,11 @@ def _supervisor_values(settings: Settings, values: Mapping[str, str], nginx: str
 
 def _supervisor_texts(settings: Settings, values: Mapping[str, str], nginx: str | None) -> dict[str, str]:
     """The files' texts by their paths below the run folder."""
-    programs = [MODELSERVER_TEMPLATES[settings.app.backend], "nginx" if nginx else None]
+    programs = [
+        MODELSERVER_TEMPLATES[settings.app.backend],
+        "nginx" if nginx else None,
+        "models" if settings.backend.config_poll_seconds else None,
+    ]
     templates = {
         f"supervisor.d/{name}.conf": settings.conf / "supervisor" / f"{name}.conf" for name in programs if name
     }

@@ -4,5 +4,8 @@ from wsgiapp.settings.tables.backend import Backend
 
 
 def serving_flags(backend: Backend) -> list[str]:
-    """What is left out has TF Serving's default in both."""
-    return ["--enable_serialization_as_tensor_content=true"] if backend.serialize_as_tensor_content else []
+    """The REST port is always named: that of TensorFlow Serving's image is 8501, that of the built-in server 0."""
+    flags = [f"--rest_api_port={backend.rest_port}"]
+    if backend.serialize_as_tensor_content:
+        flags.append("--enable_serialization_as_tensor_content=true")
+    return flags

@@ -16,7 +16,7 @@ from wsgiapp.settings.schema import Settings
 START_SECONDS = 120.0
 LOG_LINES = 25
 WORKERS = "app"
-PROGRAMS = (WORKERS, "modelserver", "nginx")  # supervisord's groups of the service
+PROGRAMS = (WORKERS, "modelserver", "nginx", "models")  # supervisord's groups of the service
 NOTHING_RUNS = 3  # as supervisorctl's exit status is where not all run
 # So many process ids of one program during a start mean that it keeps failing, though supervisord goes on trying.
 MAX_STARTS = 4
@@ -187,6 +187,8 @@ class Stack:
                 raise StackError(f"backend.address: somebody listens on {backend.address}; use another path")
             if not backend.socket_path:
                 needed.append(("backend.address", backend.host, backend.port))
+            if backend.rest_port:
+                needed.append(("backend.rest_port", backend.rest_host, backend.rest_port))
         for key, host, port in needed:
             try:
                 socket.create_server((host, port)).close()

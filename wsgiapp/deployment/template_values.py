@@ -100,7 +100,7 @@ def _backup_entries(settings: Settings, predictions: int) -> str:
 def _listen_flags(backend: Backend) -> str:
     """TF Serving's flags for the address; supervisord reads them as a shell would."""
     if backend.socket_path:
-        return f'--port=0 --grpc_socket_path="{backend.socket_path}"'
+        return f'--host={backend.rest_host} --port=0 --grpc_socket_path="{backend.socket_path}"'
     return f"--host={backend.host} --port={backend.port}"
 
 
