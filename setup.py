@@ -52,6 +52,7 @@ setup(
         ],
         "dev": [
             "coverage>=7.10",  # coverage of all processes of the tests
+            "flask>=3.0",  # a service of the tutorials' kind, which calls the stack's model server
             "gunicorn>=23.0",  # conf/gunicorn.py
             "mypy>=1.13",  # types
             "playwright>=1.49",  # drives Debian's browser: a page of another origin calls the service

@@ -322,6 +322,18 @@ def test_the_host_s_network_opens_no_port_of_its_own(options: Callable[..., list
     assert "--publish=127.0.0.1:8500:8500" in options(WSGIAPP_BACKEND_ADDRESS="localhost:8500")
 
 
+def test_rest_is_published_where_the_settings_ask_for_it(options: Callable[..., list[str]]) -> None:
+    told = options(WSGIAPP_BACKEND_REST_PORT="8501")
+    assert "--rest_api_port=8501" in told
+    assert [option for option in told if option.startswith("--publish")] == [
+        "--publish=127.0.0.1:8501:8501",
+        "--publish=127.0.0.1:8500:8500",
+    ]
+    at_a_socket = options(WSGIAPP_BACKEND_REST_PORT="8501", WSGIAPP_BACKEND_ADDRESS="unix:/tmp/s")
+    assert "--publish=127.0.0.1:8501:8501" in at_a_socket and "--network=bridge" in at_a_socket
+    assert "--publish=127.0.0.1:8500:8500" not in at_a_socket
+
+
 def test_flags_follow_the_image_and_odd_paths_stay_whole(options: Callable[..., list[str]], tmp_path: Path) -> None:
     odd = tmp_path / "a, b"
     (odd / "models").mkdir(parents=True)
@@ -336,6 +348,8 @@ def test_flags_follow_the_image_and_odd_paths_stay_whole(options: Callable[..., 
     flags = told[told.index("tensorflow/serving:2.19.1") + 1 :]
     assert flags[-2:] == ["--enable_batching", "--x=a b"]
     assert {"--port=8500", "--rest_api_port=0", f"--model_config_file={odd}/run/models.config"} <= set(flags)
+    content = "--enable_serialization_as_tensor_content=true"
+    assert content not in flags and content in options(WSGIAPP_BACKEND_SERIALIZE_AS_TENSOR_CONTENT="true")
 
 
 @pytest.mark.parametrize(

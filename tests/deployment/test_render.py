@@ -3,6 +3,7 @@
 import configparser
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -50,6 +51,31 @@ def test_supervisord_s_file(tmp_path: Path) -> None:
     for section in ("program:modelserver", "fcgi-program:app"):
         assert parser[section]["autorestart"] == "true"
         assert int(parser[section]["stopwaitsecs"]) > made.http.drain_seconds
+
+
+def command_of_model_server(made: Settings) -> list[str]:
+    """As supervisord starts it."""
+    render(made)
+    parser = configparser.RawConfigParser()
+    parser.read(made.run / "supervisor.d/modelserver.conf")
+    return shlex.split(parser["program:modelserver"]["command"])
+
+
+def test_numbers_stand_in_typed_fields_unless_the_settings_say_otherwise(tmp_path: Path) -> None:
+    assert not any("tensor_content" in word for word in command_of_model_server(loaded(tmp_path)))
+    set_ = loaded(tmp_path, WSGIAPP_BACKEND_SERIALIZE_AS_TENSOR_CONTENT="true")
+    assert "--enable_serialization_as_tensor_content=true" in command_of_model_server(set_)
+
+
+def test_rest_and_a_watched_configuration(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    assert "--rest_api_port=0" in command_of_model_server(made)
+    assert not (made.run / "supervisor.d/models.conf").exists()
+    address = {"WSGIAPP_BACKEND_REST_PORT": "8501", "WSGIAPP_BACKEND_CONFIG_POLL_SECONDS": "5"}
+    assert {"--host=127.0.0.1", "--rest_api_port=8501"} <= set(command_of_model_server(loaded(tmp_path, **address)))
+    assert "models watch" in (made.run / "supervisor.d/models.conf").read_text()
+    address["WSGIAPP_BACKEND_ADDRESS"] = "unix:/tmp/s"
+    assert {"--host=127.0.0.1", "--rest_api_port=8501"} <= set(command_of_model_server(loaded(tmp_path, **address)))
 
 
 @pytest.mark.parametrize("home", ["ho me", "家", "50%", "%(x)s %s"])

@@ -115,6 +115,9 @@ def test_where_the_metrics_are(tmp_path: Path) -> None:
         ('[backend]\naddress = "[::1]:8500"', 'backend.address = "[::1]:8500": not host:port or unix:/absolute/path'),
         ('[backend]\nmetrics_path = "metrics"', 'backend.metrics_path = "metrics": not a path like /metrics'),
         ('[backend]\nmetrics_path = "/metrics"', 'backend.metrics_path = "/metrics": http.metrics_path has the same'),
+        ("[backend]\nrest_port = 8500", "backend.rest_port = 8500: backend.address has the same port"),
+        ("[backend]\nrest_port = 8080", "backend.rest_port = 8080: http.port has the same port"),
+        ("[backend]\nconfig_poll_seconds = 0.01", "must be 0 or between 0.1 and"),
         ('[http]\ncors_origins = "https://a/"', 'http.cors_origins = "https://a/": https://a/ is not an origin'),
         (
             '[http]\ncors_origins = "*"\ncors_credentials = true',
@@ -166,13 +169,14 @@ def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, value: str, me
 @pytest.mark.parametrize(("table", "key"), settings_of_type(float))
 def test_a_number_that_is_not_finite_is_rejected_with_the_range(tmp_path: Path, table: str, key: str) -> None:
     model = 'pipeline = "p"\n' if table.startswith("models") else ""
+    zero = "0 or " if key == "config_poll_seconds" else ""
     for value in ("nan", "inf", "-inf", f"1{'0' * 400}"):
         message = error(tmp_path, f"[{table}]\n{model}{key} = {value}\n")
-        assert message.startswith(f"{table}.{key} = {value}: must be between "), message
+        assert message.startswith(f"{table}.{key} = {value}: must be {zero}between "), message
     if not model:
         variable = f"WSGIAPP_{table}_{key}".upper()
         for value in ("nan", "inf", "1e999"):
-            assert error(tmp_path, **{variable: value}).startswith(f'{variable} = "{value}": must be between ')
+            assert error(tmp_path, **{variable: value}).startswith(f'{variable} = "{value}": must be {zero}between ')
 
 
 @pytest.mark.parametrize(("table", "key"), settings_of_type(str))

@@ -1,10 +1,14 @@
 """Tensors keep their values, types and shapes, in both encodings."""
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 
 from wsgiapp.errors import InternalError
 from wsgiapp.tfserving.messages import TensorProto, types_pb2
+from wsgiapp.tfserving.rest_json.answers import columns
 from wsgiapp.tfserving.tensors import (
     NUMPY_TYPES,
     TENSORFLOW_TYPES,
@@ -25,6 +29,12 @@ ARRAYS = [
     np.array([["中文".encode(), b""], [b"\xff\x00", b"x"]], dtype=object),
     np.zeros((0, 3), np.float32),
     np.array(7, np.int64),
+    *(np.resize(np.array([0, 1, 127, 128, 300, 2**31 - 1]), (35, 6)).astype(kind) for kind in "?hilHILfdFD"),
+    *(np.resize([-1, 5, -(2**31), 127], (35, 4)).astype(kind) for kind in "hilfdFD"),
+    np.asfortranarray(np.arange(210, dtype=np.int64).reshape(70, 3)),
+    np.resize(np.array([np.iinfo(np.uint64).max, 0], np.uint64), 70),
+    np.resize(np.array([np.iinfo(np.int64).min, np.iinfo(np.int64).max]), 70),
+    np.zeros(70, np.int32),
     np.array(b"scalar", dtype=object),
     np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
 ]
@@ -51,6 +61,19 @@ def test_numbers_go_where_they_are_asked_to() -> None:
     array = np.ones(3, np.float32)
     assert encode_tensor(array).tensor_content == array.tobytes()
     assert list(encode_tensor(array, as_content=False).float_val) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+def test_the_typed_fields_have_the_values_one_by_one(count: int) -> None:
+    def values(array: np.ndarray) -> TensorProto:
+        return encode_tensor(np.resize(array, count), as_content=False)
+
+    assert list(values(np.array([1, -2, 3])).int64_val[:3]) == [1, -2, 3]
+    assert list(values(np.array([1, -2, 3], np.int8)).int_val[:3]) == [1, -2, 3]
+    assert list(values(np.array([0.5, -2], np.float16)).half_val[:2]) == [0x3800, 0xC000]
+    assert list(values(np.array([True, False])).bool_val[:2]) == [True, False]
+    assert list(values(np.array([1 + 2j], np.complex64)).scomplex_val[:2]) == [1, 2]
+    assert len(values(np.arange(3)).int64_val) == len(values(np.array([0.5])).double_val) == count
 
 
 def test_one_value_stands_for_all_and_the_last_one_is_repeated() -> None:
@@ -118,6 +141,22 @@ def test_values_too_large_for_their_type_are_cut_off_as_in_tensorflow() -> None:
     assert decode_tensor(shaped([1], dtype=types_pb2.DT_UINT8, int_val=[-1])).tolist() == [255]
     half = shaped([1], dtype=types_pb2.DT_HALF, half_val=[0x13C00])
     assert decode_tensor(half).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fields", "values", "kind"),
+    [
+        (types_pb2.DT_BFLOAT16, {"half_val": [0x3FC0, 0xBDCD, 0x7F80]}, [1.5, -0.10009765625, np.inf], np.float32),
+        (types_pb2.DT_BFLOAT16, {"tensor_content": b"\xc0\x3f\xcd\xbd\x80\x7f"}, [1.5, -0.10009765625, np.inf], np.float32),
+        (types_pb2.DT_QUINT8, {"int_val": [0, 128, 255]}, [0, 128, 255], np.uint8),
+        (types_pb2.DT_QINT8, {"tensor_content": b"\x00\x7f\x80"}, [0, 127, -128], np.int8),
+        (types_pb2.DT_QINT32, {"int_val": [-5, 6, 7]}, [-5, 6, 7], np.int32),
+    ],
+)  # fmt: skip
+def test_types_that_numpy_lacks_are_read_as_the_next_ones(dtype: int, fields: Any, values: Any, kind: type) -> None:
+    decoded = decode_tensor(shaped([3], dtype=dtype, **fields))
+    assert decoded.dtype == kind and decoded.tolist() == values
+    assert json.loads(columns({"y": decoded}))["outputs"] == values
 
 
 def test_names_of_types_are_tensorflow_s() -> None:

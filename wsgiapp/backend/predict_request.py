@@ -15,6 +15,7 @@ import numpy as np
 from wsgiapp.errors import InternalError
 from wsgiapp.tfserving.messages import ModelSpec, PredictRequest, TensorProto
 from wsgiapp.tfserving.tensors import fill_head, fill_tensor
+from wsgiapp.tfserving.wire import field_head
 
 # An input: an array, or arrays that follow one another along their first axis.
 Rows = np.ndarray | Sequence[np.ndarray]
@@ -50,9 +51,9 @@ def _entry(name: str, arrays: Sequence[np.ndarray]) -> list[Piece]:
     tensor = TensorProto()
     fill_head(tensor, arrays[0].dtype, _shape(name, arrays))
     size = sum(array.nbytes for array in arrays)
-    key, value = name.encode(), tensor.SerializeToString() + _head(TENSOR_CONTENT, size)
-    start = _head(KEY, len(key)) + key + _head(VALUE, len(value) + size) + value
-    return [_head(INPUTS, len(start) + size) + start, *(np.ascontiguousarray(array).data for array in arrays)]
+    key, value = name.encode(), tensor.SerializeToString() + field_head(TENSOR_CONTENT, size)
+    start = field_head(KEY, len(key)) + key + field_head(VALUE, len(value) + size) + value
+    return [field_head(INPUTS, len(start) + size) + start, *(np.ascontiguousarray(array).data for array in arrays)]
 
 
 def _shape(name: str, arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
@@ -68,12 +69,3 @@ def _joined(name: str, arrays: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate(arrays, dtype=arrays[0].dtype, casting="no")
     except (TypeError, ValueError) as exc:
         raise InternalError(f"input {name}: its arrays cannot follow one another: {exc}") from exc
-
-
-def _head(field: int, size: int) -> bytes:
-    """The tag of a field with bytes or a message in it, and its size as a varint."""
-    head = [field << 3 | 2]
-    while size > 127:
-        head.append(size & 127 | 128)
-        size >>= 7
-    return bytes([*head, size])

@@ -1,5 +1,7 @@
 """`wsgiapp models ...`: look at the models and change them from the command line."""
 
+import signal
+import threading
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,9 @@ from wsgiapp.backend.model_server import ModelServer
 from wsgiapp.cli.parsing import add_command
 from wsgiapp.errors import NotFound
 from wsgiapp.management.config_check import Finding
+from wsgiapp.management.config_watch import DEFAULT_POLL_SECONDS, ConfigWatch
 from wsgiapp.management.control_plane import ControlPlane, ModelOverview
+from wsgiapp.observability import logs
 from wsgiapp.settings.schema import Settings
 from wsgiapp.tfserving import saved_model_show, version_dirs
 from wsgiapp.tfserving.messages import ModelVersionStatus
@@ -34,6 +38,7 @@ def add_parser(commands: Any) -> None:
     add("check", _check, "look for mistakes in models.config and in the folders it names; exit status 1 on errors")
     reload = add("reload", _reload, "apply models.config, if it passes the check")
     reload.add_argument("--force", action="store_true", help="also where the check finds errors")
+    add("watch", _watch, "apply models.config whenever it has changed, until it is ended")
     show = add("show", _show, "print a SavedModel's signatures, as `saved_model_cli show --all` does")
     show.add_argument("directory", type=Path, help="a version directory")
     promote = add("promote", _promote, "load a version, wait until it is AVAILABLE, and move a label to it")
@@ -105,6 +110,19 @@ def _reload(settings: Settings, arguments: Namespace) -> int:
         findings = control.reload(force=arguments.force)
     _print_findings(findings)
     print(f"{settings.conf / 'models.config'} is active")
+    return 0
+
+
+def _watch(settings: Settings, arguments: Namespace) -> int:
+    logs.configure(settings.log.level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # what is being applied is applied to its end
+        signal.signal(number, lambda *_: stop.set())
+    with _control(settings) as control:
+        watch = ConfigWatch(control, settings)
+        while not stop.is_set():
+            watch.poll()
+            stop.wait(settings.backend.config_poll_seconds or DEFAULT_POLL_SECONDS)
     return 0
 
 

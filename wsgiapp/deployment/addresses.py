@@ -17,6 +17,8 @@ def require_free(settings: Settings) -> None:
             raise StackError(f"backend.address: somebody listens on {backend.address}; use another path")
         if not backend.socket_path:
             needed.append(("backend", "address", backend.host, backend.port))
+        if backend.rest_port:
+            needed.append(("backend", "rest_port", backend.rest_host, backend.rest_port))
     for table, name, host, port in needed:
         try:
             socket.create_server((host, port)).close()

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from wsgiapp.deployment.serving_flags import serving_flags
 from wsgiapp.settings.schema import Settings
 from wsgiapp.tfserving import model_config
 
@@ -110,20 +111,22 @@ class ContainerSpec:
         return [
             # The entry point's gRPC port stays beside a socket: older releases reject to do without.
             f"--grpc_socket_path={SOCKET_FOLDER / SOCKET_NAME}" if backend.socket_path else f"--port={backend.port}",
-            "--rest_api_port=0",
             f"--model_config_file={self.config_file}",
-            "--enable_serialization_as_tensor_content=true",
+            *serving_flags(backend),
             *shlex.split(self._settings.container.flags),
         ]
 
     def _network_options(self) -> list[str]:
         backend, network = self._settings.backend, self._settings.container.network
-        if backend.socket_path:
+        ports = {backend.rest_port: backend.rest_host} if backend.rest_port else {}
+        if not backend.socket_path:
+            ports[backend.port] = backend.host
+        elif not ports:
             return ["--network=none"]
         if network == "host":
             return ["--network=host"]
-        host = socket.gethostbyname(backend.host)
-        return [f"--network={network}", f"--publish={host}:{backend.port}:{backend.port}"]
+        published = [f"--publish={socket.gethostbyname(host)}:{port}:{port}" for port, host in ports.items()]
+        return [f"--network={network}", *published]
 
     def _mounts(self) -> Iterator[str]:
         """The configuration and the models, at the paths they have outside, so that one models.config fits both."""

@@ -55,7 +55,11 @@ def _check_home(settings: Settings) -> None:
 
 def _supervisor_texts(settings: Settings, values: Mapping[str, str], nginx: str | None) -> dict[str, str]:
     """The files' texts by their paths below the run folder."""
-    programs = [MODELSERVER_TEMPLATES[settings.app.backend], "nginx" if nginx else None]
+    programs = [
+        MODELSERVER_TEMPLATES[settings.app.backend],
+        "nginx" if nginx else None,
+        "models" if settings.backend.config_poll_seconds else None,
+    ]
     templates = {
         f"supervisor.d/{name}.conf": settings.conf / "supervisor" / f"{name}.conf" for name in programs if name
     }

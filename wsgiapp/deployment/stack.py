@@ -22,7 +22,7 @@ from wsgiapp.settings.started import Started, forget
 START_SECONDS = 120.0
 LOAD_SECONDS = 15.0  # a version that cannot be loaded has failed some times by then
 WORKERS, NGINX = "app", "nginx"
-PROGRAMS = (WORKERS, "modelserver", NGINX)  # supervisord's groups of the service
+PROGRAMS = (WORKERS, "modelserver", NGINX, "models")  # supervisord's groups of the service
 # uWSGI ignores a SIGHUP while it still waits for the last worker of an earlier one.
 HUP_SECONDS = 2.0
 NOTHING_RUNS = 3  # as supervisorctl's exit status is where not all run

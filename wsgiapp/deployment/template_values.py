@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wsgiapp.deployment import app_server, nginx_cors
 from wsgiapp.deployment.nginx import FLASK_ERRORS, error_locations
+from wsgiapp.deployment.serving_flags import serving_flags
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.backend import Backend
 
@@ -65,6 +66,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "run": settings.run,
         "stop_seconds": int(http.drain_seconds) + 5,
         "tmp": settings.home / "tmp",
+        "serving_flags": " ".join(serving_flags(settings.backend)),
         # supervisord rejects a mode for a TCP socket
         "socket_mode": "socket_mode=0666" if nginx else "",
         "supervisor_user": "user=root" if os.geteuid() == 0 else "",
@@ -109,7 +111,7 @@ def _backup_entries(settings: Settings, predictions: int) -> str:
 def _listen_flags(backend: Backend) -> str:
     """TF Serving's flags for the address; supervisord reads them as a shell would."""
     if backend.socket_path:
-        return f'--port=0 --grpc_socket_path="{backend.socket_path}"'
+        return f'--host={backend.rest_host} --port=0 --grpc_socket_path="{backend.socket_path}"'
     return f"--host={backend.host} --port={backend.port}"
 
 

@@ -104,6 +104,12 @@ def _check_together(settings: Settings) -> None:
             'http.cors_credentials = true: not with http.cors_origins = "*", by which any page could act for whoever '
             "looks at it; name the origins"
         )
+    rest_port = settings.backend.rest_port
+    taken = {settings.http.port: "http.port"}
+    if not settings.backend.socket_path:
+        taken[settings.backend.port] = "backend.address"
+    if rest_port in taken:
+        raise SettingsError(f"backend.rest_port = {rest_port}: {taken[rest_port]} has the same port")
     path = settings.backend.metrics_path
     if path and path == settings.http.metrics_path:
         raise SettingsError(f"backend.metrics_path = {literal(path)}: http.metrics_path has the same value")

@@ -12,6 +12,7 @@ import numpy as np
 
 from wsgiapp.errors import InternalError
 from wsgiapp.tfserving.messages import TensorProto, types_pb2
+from wsgiapp.tfserving.wire import field_head, packed_values
 
 # Tensors by the name of an input or output.
 Arrays = Mapping[str, np.ndarray]
@@ -54,6 +55,16 @@ VALUE_FIELDS: Mapping[int, str] = {
     types_pb2.DT_STRING: "string_val",
 }
 
+# Types that numpy lacks -> the one that is encoded in the same way.
+LAYOUTS: Mapping[int, int] = {
+    types_pb2.DT_BFLOAT16: types_pb2.DT_HALF,
+    types_pb2.DT_QINT8: types_pb2.DT_INT8,
+    types_pb2.DT_QUINT8: types_pb2.DT_UINT8,
+    types_pb2.DT_QINT16: types_pb2.DT_INT16,
+    types_pb2.DT_QUINT16: types_pb2.DT_UINT16,
+    types_pb2.DT_QINT32: types_pb2.DT_INT32,
+}
+
 # A message of a few bytes may stand for a tensor of this many elements, but not for one that fills the memory.
 MAX_REPEATED = 2**26
 # Values of a field that are read one by one as fast as all at once.
@@ -84,7 +95,7 @@ def fill_tensor(tensor: TensorProto, array: np.ndarray, *, as_content: bool = Tr
     elif as_content:
         tensor.tensor_content = array.tobytes()
     else:
-        getattr(tensor, VALUE_FIELDS[dtype]).extend(_as_values(array, dtype))
+        _add_values(tensor, VALUE_FIELDS[dtype], _as_numbers(array, dtype))
 
 
 def fill_head(tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
@@ -103,9 +114,11 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
     """The array of a `TensorProto`; it may be read-only, because it shares the message's memory.
 
     A `*_val` field shorter than the shape repeats its last value, and an empty one stands for zeros, as TensorFlow
-    reads them. Raises `InternalError` for an unknown dtype, or when values and shape do not match.
+    reads them. bfloat16, which is the upper half of a float32, is read as one, and quantized numbers as integers.
+    Raises `InternalError` for an unknown dtype, or when values and shape do not match.
     """
-    dtype = NUMPY_TYPES.get(tensor.dtype)
+    enum = LAYOUTS.get(tensor.dtype, tensor.dtype)
+    dtype = NUMPY_TYPES.get(enum)
     if dtype is None:
         known = types_pb2.DataType.values()
         name = types_pb2.DataType.Name(tensor.dtype) if tensor.dtype in known else str(tensor.dtype)
@@ -117,24 +130,35 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
             raise InternalError(f"a tensor of {dtype} came with {len(tensor.tensor_content)} bytes of content")
         flat = np.frombuffer(tensor.tensor_content, dtype)
     else:
-        flat = _from_values(getattr(tensor, VALUE_FIELDS[tensor.dtype]), tensor.dtype, dtype)
+        flat = _from_values(getattr(tensor, VALUE_FIELDS[enum]), enum, dtype)
         if flat.size < size <= MAX_REPEATED:
             last = flat[-1:] if flat.size else np.full(1, b"" if dtype.hasobject else 0, dtype)
             flat = np.concatenate([flat, np.repeat(last, size - flat.size)])
     if flat.size != size or min(shape, default=0) < 0:
         raise InternalError(f"a tensor of shape {list(shape)} came with {flat.size} values")
+    if tensor.dtype == types_pb2.DT_BFLOAT16:
+        flat = (flat.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     try:
         return flat.reshape(shape)
     except ValueError as exc:  # more dimensions, or larger ones, than an array can have
         raise InternalError(f"a tensor of {len(shape)} dimensions: {exc}") from exc
 
 
-def _as_values(array: np.ndarray, dtype: int) -> list[Any]:
+def _as_numbers(array: np.ndarray, dtype: int) -> np.ndarray:
+    """What stands in the typed field."""
     if dtype == types_pb2.DT_HALF:  # half_val holds the bit patterns
-        array = array.view(np.uint16)
-    elif dtype in (types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128):  # real and imaginary parts in turn
-        array = np.ascontiguousarray(array).reshape(-1).view(array.real.dtype)
-    return array.ravel().tolist()
+        return array.view(np.uint16)
+    if dtype in (types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128):  # real and imaginary parts in turn
+        return np.ascontiguousarray(array).reshape(-1).view(array.real.dtype)
+    return array
+
+
+def _add_values(tensor: TensorProto, field: str, numbers: np.ndarray) -> None:
+    if numbers.size <= FEW:
+        getattr(tensor, field).extend(numbers.ravel().tolist())
+    else:
+        packed = packed_values(numbers)
+        tensor.MergeFromString(field_head(TensorProto.DESCRIPTOR.fields_by_name[field].number, len(packed)) + packed)
 
 
 def _from_values(values: Any, enum: int, dtype: np.dtype[Any]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.servables.servable import InferenceOptions, Servable, answered_spec, signature_key
 from wsgiapp.modelserver.servables.signatures import METHOD_NAMES
-from wsgiapp.modelserver.servables.tensors import decode_input, encode_output
+from wsgiapp.modelserver.servables.tensors import decode_input, fill_output
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import PredictRequest, PredictResponse, SignatureDef, TensorInfo, TensorProto
 from wsgiapp.tfserving.tensors import dtype_name
@@ -22,8 +22,8 @@ def predict(servable: Servable, request: PredictRequest, options: InferenceOptio
     values = servable.run(feeds, [signature.outputs[alias].name for alias in aliases])
     response = PredictResponse(model_spec=answered_spec(request.model_spec))
     for alias, value in zip(aliases, values, strict=True):
-        tensor = encode_output(value, signature.outputs[alias].dtype, alias, tensor_content=options.tensor_content)
-        response.outputs[alias].CopyFrom(tensor)
+        dtype = signature.outputs[alias].dtype
+        fill_output(response.outputs[alias], value, dtype, alias, tensor_content=options.tensor_content)
     return response
 
 

@@ -33,6 +33,27 @@ class Backend:
         RESTART,
         Range(0.001, MAX_SECONDS),
     )
+    serialize_as_tensor_content: bool = setting(
+        False,
+        "numbers in answers stand in `tensor_content` instead of `float_val`, `int64_val` and so on, which clients of "
+        "TF Serving read; measured, model server and gateway together: 0.08 instead of 0.09 ms for a mask of 320x320 "
+        "floats, no difference for 3 floats, 0.3 instead of 4 ms for 102,400 integers",
+        DOWN_AND_UP,
+    )
+    rest_port: int = setting(
+        0,
+        "TCP port of the model server's own REST API, on the host of `address`, or 127.0.0.1 with a Unix socket; TF "
+        "Serving's is 8501; 0: none, because the same is below `/v1/` on the service's port",
+        DOWN_AND_UP,
+        Range(1, 65535, zero=True),
+    )
+    config_poll_seconds: float = setting(
+        0.0,
+        "seconds between two looks at `conf/models.config`, which is applied when it has changed and passes "
+        "`wsgiapp models check`; 0: only `wsgiapp models reload` and `/v1/config` apply it",
+        DOWN_AND_UP,
+        Range(0.1, MAX_SECONDS, zero=True),
+    )
     metrics_path: str = setting(
         "",
         "path of the built-in model server's own metrics, in Prometheus's format; empty: not served",
@@ -53,6 +74,11 @@ class Backend:
     @property
     def port(self) -> int:
         return int(self.address.rpartition(":")[2])
+
+    @property
+    def rest_host(self) -> str:
+        """Where the model server's REST API listens."""
+        return "127.0.0.1" if self.socket_path else self.host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
