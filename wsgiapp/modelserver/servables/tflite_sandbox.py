@@ -20,7 +20,7 @@ import grpc
 
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.servables import runtime
-from wsgiapp.modelserver.servables.tensors import decode_input, encode_output, shape_text
+from wsgiapp.modelserver.servables.tensors import decode_input, fill_output, shape_text
 from wsgiapp.modelserver.servables.tflite_procedures import procedures, stored_signatures
 from wsgiapp.tfserving.messages import PredictRequest, PredictResponse, SignatureDef
 from wsgiapp.tfserving.tensors import Arrays
@@ -65,7 +65,7 @@ class TfliteSandbox:
         request = PredictRequest()
         request.model_spec.signature_name = key
         for alias, array in arrays.items():
-            request.inputs[alias].CopyFrom(encode_output(array, infos[alias].dtype, alias, tensor_content=True))
+            fill_output(request.inputs[alias], array, infos[alias].dtype, alias, tensor_content=True)
         if not self._lock.acquire(timeout=WAIT_SECONDS):
             raise ServingError(
                 grpc.StatusCode.UNAVAILABLE, f"other calls with inputs of unusual sizes hold {shapes} up"
@@ -161,7 +161,7 @@ def _run(content: bytes, threads: int, stored: Mapping[str, SignatureDef], reque
     infos = procedure.signature.outputs
     response = PredictResponse()
     for alias, value in values.items():
-        response.outputs[alias].CopyFrom(encode_output(value, infos[alias].dtype, alias, tensor_content=True))
+        fill_output(response.outputs[alias], value, infos[alias].dtype, alias, tensor_content=True)
     return response
 
 
