@@ -25,8 +25,7 @@ from wsgiapp.settings.loading import load_settings
 from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus
 from wsgiapp.web.access_log import log_access
 from wsgiapp.web.problems import STATUS_BY_ERROR
-from wsgiapp.web.response import TITLES
-from wsgiapp.web.views import health
+from wsgiapp.web.response import INSTANCE_HEADER, TITLES
 
 TOML = """
 [models.lstm]
@@ -338,9 +337,9 @@ def test_a_bug_tells_the_client_nothing_and_the_log_everything(site: Site, caplo
 
 def test_readiness_says_whose_it_is(site: Site) -> None:
     """By which `make up` knows that it is not another program that answers on its port."""
-    instances = {site.client.get("/readyz").headers[health.INSTANCE_HEADER]}
+    instances = {site.client.get("/readyz").headers[INSTANCE_HEADER]}
     site.backend.error = Unavailable("away")
-    instances.add(site.client.get("/readyz").headers[health.INSTANCE_HEADER])
+    instances.add(site.client.get("/readyz").headers[INSTANCE_HEADER])
     assert instances == {site.app.planes.instance} and instances != {""}
 
 

@@ -315,6 +315,7 @@ def test_a_server_of_another_kind(words: bytes, details: str) -> None:
             with pytest.raises(CallError, match=details) as caught:
                 echo(channel)
             assert caught.value.code is Code.UNAVAILABLE
+            assert caught.value.details.startswith("127.0.0.1:"), "whose fault it is"
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:

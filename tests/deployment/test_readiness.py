@@ -15,7 +15,7 @@ from wsgiapp.deployment import readiness
 from wsgiapp.errors import StackError
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
-from wsgiapp.web.views.health import INSTANCE_HEADER
+from wsgiapp.web.response import INSTANCE_HEADER
 
 
 def settings(home: Path, port: int) -> Settings:

@@ -5,7 +5,7 @@ import json
 
 from wsgiapp.errors import StackError
 from wsgiapp.settings.schema import Settings
-from wsgiapp.web.views.health import INSTANCE_HEADER
+from wsgiapp.web.response import INSTANCE_HEADER
 
 ANSWER_SECONDS = 5.0
 NGINX_ALONE = (502, 503, 504)  # what Nginx answers while it finds no worker

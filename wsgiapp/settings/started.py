@@ -89,7 +89,9 @@ class Started:
             kept = {
                 field.name: self.values[f"{table}.{field.name}"]
                 for field, declaration in declarations(kind)
-                if declaration.after_change is DOWN_AND_UP and f"{table}.{field.name}" in self.values
+                if declaration.after_change is DOWN_AND_UP
+                and not declaration.secret
+                and f"{table}.{field.name}" in self.values
             }
             tables[table] = replace(getattr(settings, table), **kept)
         return replace(settings, **tables)

@@ -12,6 +12,7 @@ TITLES: Mapping[int, str] = {
     414: "URI Too Long",
     499: "Client Closed Request",
 }
+INSTANCE_HEADER = "X-Wsgiapp-Instance"  # whose answer it is, see `Settings.instance`
 STATUS_LINES: Mapping[int, str] = {status: f"{status} {title}" for status, title in TITLES.items()}
 
 

@@ -3,9 +3,7 @@
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.problems import problem
 from wsgiapp.web.request import Request
-from wsgiapp.web.response import Response, answer
-
-INSTANCE_HEADER = "X-Wsgiapp-Instance"
+from wsgiapp.web.response import INSTANCE_HEADER, Response, answer
 
 
 def healthz(request: Request, planes: Planes) -> Response:
