@@ -22,6 +22,8 @@ NOTHING_RUNS = 3  # as supervisorctl's exit status is where not all run
 # So many process ids of one program during a start mean that it keeps failing, though supervisord goes on trying.
 MAX_STARTS = 4
 
+ASK_AGAIN_SECONDS = 5.0
+
 Report = Callable[[str], None]
 
 
@@ -118,7 +120,8 @@ class Stack:
     def _replaced(self, name: str) -> Callable[[], bool]:
         """Have a worker, or the workers of gunicorn's or uWSGI's master `name`, replaced; whether it is done."""
         process = self._supervisor.process(name)
-        before = child_processes(process.pid) if running_server(process.pid) in ("gunicorn", "uwsgi") else set()
+        server = running_server(process.pid)
+        before = child_processes(process.pid) if server in ("gunicorn", "uwsgi") else set()
         if before:
             self._settings.ready_file(process.name).unlink(missing_ok=True)
             self._supervisor.signal(name, "HUP")
@@ -126,9 +129,15 @@ class Stack:
             self._supervisor.stop(name)
             self._supervisor.start(name)
         serves = self._serves(name)
+        asked = time.monotonic()
 
         def replaced() -> bool:
+            nonlocal asked
             children = child_processes(self._supervisor.process(name).pid)
+            # uWSGI leaves out a worker that is still loading; while it is at it, the signal does nothing.
+            if server == "uwsgi" and children & before and time.monotonic() - asked > ASK_AGAIN_SECONDS:
+                self._supervisor.signal(name, "HUP")
+                asked = time.monotonic()
             return serves() and len(children) >= len(before) and not children & before
 
         return replaced if before else serves
