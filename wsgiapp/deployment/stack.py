@@ -23,8 +23,8 @@ START_SECONDS = 120.0
 LOAD_SECONDS = 15.0  # a version that cannot be loaded has failed some times by then
 WORKERS, NGINX = "app", "nginx"
 PROGRAMS = (WORKERS, "modelserver", NGINX, "models")  # supervisord's groups of the service
-# uWSGI ignores a SIGHUP while it still waits for the last worker of an earlier one.
-HUP_SECONDS = 2.0
+# uWSGI leaves out a worker that is still loading, and ignores a SIGHUP while it waits for the last worker of another one.
+HUP_SECONDS = 5.0
 NOTHING_RUNS = 3  # as supervisorctl's exit status is where not all run
 # So many process ids of one program during a start mean that it keeps failing, though supervisord goes on trying.
 MAX_STARTS = 4
@@ -176,7 +176,7 @@ class Stack:
         def replaced() -> bool:
             nonlocal again_at
             children = child_processes(self._supervisor.process(name).pid)
-            if server == "uwsgi" and children == before and time.monotonic() > again_at:
+            if server == "uwsgi" and children & before and time.monotonic() > again_at:
                 self._supervisor.signal(name, "HUP")
                 again_at = time.monotonic() + HUP_SECONDS
             return serves() and len(children) >= len(before) and not children & before
