@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 import pytest
 
+from support.http_client import fetch
 from support.processes import SUPPORT, Process, free_port
 from wsgiapp.server.connection import MAX_JOINED_BYTES
 
@@ -370,6 +372,15 @@ def test_what_is_malformed_under_v1_is_answered_in_tf_serving_s_form(client: Cli
     client.send(b"GET " + target + b" HTTP/1.1\r\n\r\n")
     answer = client.read()
     assert (answer.status, answer.json) == (400, {"error": "the request is not well-formed HTTP"})
+
+
+def test_a_client_that_does_not_wait_for_a_rejection_leaves_no_traceback(server: EchoServer) -> None:
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", server.port)) as impatient:
+            impatient.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            impatient.sendall(b"GARBAGE\r\n" * 1000)
+    assert fetch(f"http://127.0.0.1:{server.port}/echo").status == 200
+    assert "OSError" not in server.output and "BrokenPipe" not in server.output and "reset" not in server.output
 
 
 def test_a_request_line_up_to_the_limit(client: Client) -> None:

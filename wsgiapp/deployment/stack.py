@@ -23,7 +23,8 @@ START_SECONDS = 120.0
 LOAD_SECONDS = 15.0  # a version that cannot be loaded has failed some times by then
 WORKERS, NGINX = "app", "nginx"
 PROGRAMS = (WORKERS, "modelserver", NGINX, "models")  # supervisord's groups of the service
-# uWSGI leaves out a worker that is still loading, and ignores a SIGHUP while it waits for the last worker of another one.
+# uWSGI leaves out a worker that is still loading, and ignores a SIGHUP while it waits for the last worker of an earlier
+# one.
 HUP_SECONDS = 5.0
 NOTHING_RUNS = 3  # as supervisorctl's exit status is where not all run
 # So many process ids of one program during a start mean that it keeps failing, though supervisord goes on trying.

@@ -57,17 +57,19 @@ class Handler(pywsgi.WSGIHandler):
     keeps_alive = True  # otherwise the connection closes with its first answer
 
     def handle_one_request(self) -> Any:
-        """Answer one request; true while the connection may bring another one, or a status and an error's bytes."""
+        """Answer one request; true while the connection may bring another one."""
         line = self._request_line()
         if not line.endswith(b"\n"):
             if len(line) < self.server.max_request_line_bytes:
                 return None  # the client has gone, was silent for too long, or the server drains
             self._skip_line()
-            return self._rejection(414, line, self._origin() if self.server.cors else "")
+            self._reject(414, line, self._origin() if self.server.cors else "")
+            return None
         try:
             variables = read_head(line, self.rfile.readline)
         except MalformedRequest as exc:
-            return self._rejection(exc.status, line)
+            self._reject(exc.status, line)
+            return None
         except OSError:
             return None
         self._respond(variables)
@@ -191,18 +193,19 @@ class Handler(pywsgi.WSGIHandler):
         except (MalformedRequest, OSError):
             return ""
 
-    def _rejection(self, status: int, line: bytes, origin: str = "") -> tuple[str, bytes]:
-        """A status, and a whole HTTP answer for a request that is too malformed to reach the application."""
+    def _reject(self, status: int, line: bytes, origin: str = "") -> None:
+        """Answer a request that is too malformed to reach the application; the connection ends."""
         path = path_of_target(line.decode("latin-1").partition(" ")[2])
         detail = DETAIL_BY_STATUS[status]
         response = failure_response(status, detail, path, request_id({}))
         if self.server.as_flask:
-            response = as_flask(response, path.partition("?")[0].partition(" ")[0])
+            response = as_flask(response, path.partition(" ")[0])
         if self.server.cors:
             response.headers += self.server.cors.answer(origin, path)
         lines = [f"HTTP/1.1 {STATUS_LINES[response.status]}", *(f"{name}: {value}" for name, value in response.headers)]
         head = "\r\n".join([*lines, self.server.date, "Connection: close", "", ""])
-        return str(status), head.encode("latin-1") + response.body
+        with suppress(OSError):  # the client has gone
+            self.socket.sendall(head.encode("latin-1") + response.body)
 
     def _no_write(self, data: bytes) -> None:
         raise NotImplementedError("write() is not offered; return the body")

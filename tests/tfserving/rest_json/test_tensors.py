@@ -1,14 +1,17 @@
 """JSON values become arrays: every type, to its limits."""
 
+import base64
 import math
+import random
 from typing import Any
 
 import numpy as np
 import pytest
 
+from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving.messages import types_pb2
 from wsgiapp.tfserving.rest_json import pieces, tensors
-from wsgiapp.tfserving.rest_json.tensors import NotATensor, dense
+from wsgiapp.tfserving.rest_json.tensors import NotATensor, decode_base64_object, dense
 from wsgiapp.tfserving.tensors import NUMPY_TYPES, dtype_name
 
 FLOAT, DOUBLE, HALF = types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE, types_pb2.DT_HALF
@@ -77,3 +80,24 @@ def test_many_values_are_read_in_pieces(shape: tuple[int, ...], monkeypatch: pyt
     with pytest.raises(NotATensor, match='JSON Value: "x" Type: String is not of expected type: float') as caught:
         dense(nested.tolist(), FLOAT)
     assert caught.value.item == 777 // (1000 // shape[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_long_base64_is_decoded_in_pieces(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(seed)
+
+    def decoded(text: str) -> bytes | None:
+        try:
+            return decode_base64_object({"b64": text})
+        except InvalidArgument:
+            return None
+
+    for _ in range(300):
+        text = base64.b64encode(rng.randbytes(rng.randint(0, 40))).decode()
+        for _ in range(rng.choice([0, 0, 1, 2])):
+            place = rng.randint(0, len(text))
+            text = text[:place] + rng.choice([" ", "\n", "=", "-", "A", "é", ""]) + text[place + rng.randint(0, 1) :]
+        monkeypatch.setattr(tensors, "BASE64_CHARS", 10**6)
+        whole = decoded(text)
+        monkeypatch.setattr(tensors, "BASE64_CHARS", rng.randint(1, 9))
+        assert decoded(text) == whole, text

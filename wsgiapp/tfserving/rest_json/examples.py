@@ -9,7 +9,7 @@ from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import INT64_MAX, Example, Feature, Input
 from wsgiapp.tfserving.rest_json.document import kind, shown
-from wsgiapp.tfserving.rest_json.pieces import Pause, no_pause
+from wsgiapp.tfserving.rest_json.pieces import Pause, no_pause, pieces_of
 from wsgiapp.tfserving.rest_json.tensors import decode_base64_object, is_base64_object, lossy
 
 # The list of a feature that values of a JSON type go to, and TF Serving's name of its type.
@@ -32,7 +32,7 @@ def read_examples(document: Mapping[str, Any], pause: Pause = no_pause) -> Input
     """
     message = Input()
     if "context" in document:
-        _fill(message.example_list_with_context.context, document["context"])
+        _fill(message.example_list_with_context.context, document["context"], pause)
         examples = message.example_list_with_context.examples
     else:
         examples = message.example_list.examples
@@ -46,22 +46,24 @@ def read_examples(document: Mapping[str, Any], pause: Pause = no_pause) -> Input
     for place, item in enumerate(items):
         if place % EXAMPLES_OF_A_PIECE == EXAMPLES_OF_A_PIECE - 1:
             pause()
-        _fill(examples.add(), item)
+        _fill(examples.add(), item, pause)
     return message
 
 
-def _fill(example: Example, value: Any) -> None:
+def _fill(example: Example, value: Any, pause: Pause) -> None:
     if not isinstance(value, dict):
         raise InvalidArgument(texts.EXAMPLE_NOT_OBJECT.format(kind=kind(value)))
     features = example.features.feature
     for name, content in value.items():
-        _fill_feature(features[name], name, content if isinstance(content, list) else [content])
+        values = content if isinstance(content, list) else [content]
+        wanted = LISTS.get(type(values[0]), "") if values else ""
+        for piece in pieces_of(values, pause):
+            _extend(features[name], name, piece, wanted)
 
 
-def _fill_feature(feature: Feature, name: str, values: list[Any]) -> None:
+def _extend(feature: Feature, name: str, values: list[Any], wanted: str) -> None:
     if not values:
         return
-    wanted = LISTS.get(type(values[0]), "")
     if not wanted or {LISTS.get(each) for each in set(map(type, values))} != {wanted}:
         raise _mixed(name, values, wanted)
     if wanted == "float_list":

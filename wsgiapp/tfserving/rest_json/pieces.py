@@ -8,7 +8,7 @@ with the brackets that are open at its ends, and what the pieces hold is put tog
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,8 +56,10 @@ def pieces_of(values: list[Any], pause: Pause, size: int = 0) -> Iterator[list[A
         yield values[start : start + size]
 
 
-def paused(values: list[Any], pause: Pause) -> Iterator[tuple[int, Any]]:
+def paused(values: list[Any], pause: Pause) -> Iterable[tuple[int, Any]]:
     """As `enumerate`, with pauses."""
+    if len(values) <= PIECE_VALUES:
+        return enumerate(values)
     return enumerate(value for piece in pieces_of(values, pause) for value in piece)
 
 

@@ -2,7 +2,8 @@
 
 import binascii
 import math
-from collections.abc import Callable, Mapping
+import string
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -15,6 +16,7 @@ from wsgiapp.tfserving.rest_json.pieces import PIECE_VALUES, Pause, no_pause, pi
 from wsgiapp.tfserving.tensors import NUMPY_TYPES, dtype_name
 
 MAX_DIMENSIONS = 64  # of a numpy array
+BASE64_CHARS = 512 * 1024  # decoded at once, which takes 1 ms
 
 
 class NotATensor(Exception):
@@ -52,18 +54,43 @@ def is_base64_object(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
-def decode_base64_object(value: dict[str, Any]) -> bytes:
+def decode_base64_object(value: dict[str, Any], pause: Pause = no_pause) -> bytes:
     """The bytes of `{"b64": "..."}`: the standard alphabet (RFC 4648, 4), padding optional, white space ignored.
 
-    Raises `InvalidArgument`. It is stricter than the simple endpoints, because here no URL has mangled anything.
+    `pause` is called again and again where there are many. Raises `InvalidArgument`. It is stricter than the simple
+    endpoints, because here no URL has mangled anything.
     """
     if not is_base64_object(value):
         raise InvalidArgument(texts.BASE64_NOT_FORMATTED.format(value=shown(value)))
-    text = "".join(value["b64"].split()).rstrip("=")
+    text = value["b64"]
     try:
-        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+        if len(text) <= BASE64_CHARS:
+            return _decode_base64(text)
+        return b"".join(_decode_base64_in_pieces(text, pause))
     except ValueError as exc:
         raise InvalidArgument(texts.BASE64_NOT_DECODED) from exc
+
+
+def _decode_base64(text: str) -> bytes:
+    compact = "".join(text.split()).rstrip("=")
+    return binascii.a2b_base64(compact + "=" * (-len(compact) % 4), strict_mode=True)
+
+
+def _decode_base64_in_pieces(text: str, pause: Pause) -> Iterator[bytes]:
+    """Whole groups of four characters at a time; padding is rejected but at the end."""
+    text = text.rstrip("=" + string.whitespace)
+    rest = ""
+    for start in range(0, len(text), BASE64_CHARS):
+        compact = rest + "".join(text[start : start + BASE64_CHARS].split())
+        whole = len(compact) - len(compact) % 4
+        if start + BASE64_CHARS >= len(text):
+            yield _decode_base64(compact)
+        elif "=" in compact:
+            raise ValueError("padding before the end")
+        else:
+            yield binascii.a2b_base64(compact[:whole], strict_mode=True)
+            rest = compact[whole:]
+            pause()
 
 
 def lossy(value: Any, target: str) -> str:
@@ -123,7 +150,7 @@ def _rank(value: Any) -> int:
 # Leaves -> flat arrays
 
 
-Reader = Callable[[list[Any], int], np.ndarray]
+Reader = Callable[[list[Any], int, Pause], np.ndarray]
 
 
 class _WrongValue(Exception):
@@ -134,14 +161,16 @@ class _WrongValue(Exception):
 
 
 def _read(reader: Reader, leaves: list[Any], dtype: int, pause: Pause) -> np.ndarray:
+    if len(leaves) <= PIECE_VALUES:
+        return reader(leaves, dtype, pause)
     arrays: list[np.ndarray] = []
     for piece in pieces_of(leaves, pause):
         try:
-            arrays.append(reader(piece, dtype))
+            arrays.append(reader(piece, dtype, pause))
         except _WrongValue as exc:
             exc.index += sum(map(len, arrays))
             raise
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return np.concatenate(arrays)
 
 
 def _require_kinds(leaves: list[Any], kinds: set[type]) -> None:
@@ -149,7 +178,7 @@ def _require_kinds(leaves: list[Any], kinds: set[type]) -> None:
         raise _WrongValue(next(i for i, leaf in enumerate(leaves) if type(leaf) not in kinds))
 
 
-def _floats(leaves: list[Any], dtype: int) -> np.ndarray:
+def _floats(leaves: list[Any], dtype: int, pause: Pause) -> np.ndarray:
     """Whole numbers must be exact in the type, others within its range: TF Serving's IsLosslessDecimal."""
     _require_kinds(leaves, {float, int})
     kept = NUMPY_TYPES[dtype]
@@ -163,7 +192,7 @@ def _floats(leaves: list[Any], dtype: int) -> np.ndarray:
     return wide.astype(kept)
 
 
-def _integers(leaves: list[Any], dtype: int) -> np.ndarray:
+def _integers(leaves: list[Any], dtype: int, pause: Pause) -> np.ndarray:
     _require_kinds(leaves, {int})
     kept = NUMPY_TYPES[dtype]
     try:
@@ -173,26 +202,26 @@ def _integers(leaves: list[Any], dtype: int) -> np.ndarray:
         raise _WrongValue(next(i for i, leaf in enumerate(leaves) if not limits.min <= leaf <= limits.max)) from None
 
 
-def _booleans(leaves: list[Any], dtype: int) -> np.ndarray:
+def _booleans(leaves: list[Any], dtype: int, pause: Pause) -> np.ndarray:
     _require_kinds(leaves, {bool})
     return np.array(leaves, np.bool_)
 
 
-def _strings(leaves: list[Any], dtype: int) -> np.ndarray:
+def _strings(leaves: list[Any], dtype: int, pause: Pause) -> np.ndarray:
     _require_kinds(leaves, {str, dict})
     flat = np.empty(len(leaves), object)
     if dict in set(map(type, leaves)):
-        flat[:] = [_bytes(leaf, index) for index, leaf in enumerate(leaves)]
+        flat[:] = [_bytes(leaf, index, pause) for index, leaf in enumerate(leaves)]
     else:
         flat[:] = list(map(str.encode, leaves))
     return flat
 
 
-def _bytes(leaf: str | dict[str, Any], index: int) -> bytes:
+def _bytes(leaf: str | dict[str, Any], index: int, pause: Pause) -> bytes:
     if isinstance(leaf, str):
         return leaf.encode()
     try:
-        return decode_base64_object(leaf)
+        return decode_base64_object(leaf, pause)
     except InvalidArgument as exc:
         raise _WrongValue(index, str(exc)) from None
 
