@@ -1,10 +1,14 @@
 """Tensors keep their values, types and shapes, in both encodings."""
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 
 from wsgiapp.errors import InternalError
 from wsgiapp.tfserving.messages import TensorProto, types_pb2
+from wsgiapp.tfserving.rest_json.answers import columns
 from wsgiapp.tfserving.tensors import (
     NUMPY_TYPES,
     TENSORFLOW_TYPES,
@@ -137,6 +141,22 @@ def test_values_too_large_for_their_type_are_cut_off_as_in_tensorflow() -> None:
     assert decode_tensor(shaped([1], dtype=types_pb2.DT_UINT8, int_val=[-1])).tolist() == [255]
     half = shaped([1], dtype=types_pb2.DT_HALF, half_val=[0x13C00])
     assert decode_tensor(half).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fields", "values", "kind"),
+    [
+        (types_pb2.DT_BFLOAT16, {"half_val": [0x3FC0, 0xBE80, 0x7F80]}, [1.5, -0.25, np.inf], np.float32),
+        (types_pb2.DT_BFLOAT16, {"tensor_content": b"\xc0\x3f\x80\xbe\x80\x7f"}, [1.5, -0.25, np.inf], np.float32),
+        (types_pb2.DT_QUINT8, {"int_val": [0, 128, 255]}, [0, 128, 255], np.uint8),
+        (types_pb2.DT_QINT8, {"tensor_content": b"\x00\x7f\x80"}, [0, 127, -128], np.int8),
+        (types_pb2.DT_QINT32, {"int_val": [-5, 6, 7]}, [-5, 6, 7], np.int32),
+    ],
+)  # fmt: skip
+def test_types_that_numpy_lacks_are_read_as_the_next_ones(dtype: int, fields: Any, values: Any, kind: type) -> None:
+    decoded = decode_tensor(shaped([3], dtype=dtype, **fields))
+    assert decoded.dtype == kind and decoded.tolist() == values
+    assert json.loads(columns({"y": decoded}))["outputs"] == values
 
 
 def test_names_of_types_are_tensorflow_s() -> None:

@@ -55,6 +55,16 @@ VALUE_FIELDS: Mapping[int, str] = {
     types_pb2.DT_STRING: "string_val",
 }
 
+# Types that numpy lacks -> the one that is encoded in the same way.
+LAYOUTS: Mapping[int, int] = {
+    types_pb2.DT_BFLOAT16: types_pb2.DT_HALF,
+    types_pb2.DT_QINT8: types_pb2.DT_INT8,
+    types_pb2.DT_QUINT8: types_pb2.DT_UINT8,
+    types_pb2.DT_QINT16: types_pb2.DT_INT16,
+    types_pb2.DT_QUINT16: types_pb2.DT_UINT16,
+    types_pb2.DT_QINT32: types_pb2.DT_INT32,
+}
+
 # A message of a few bytes may stand for a tensor of this many elements, but not for one that fills the memory.
 MAX_REPEATED = 2**26
 # Values of a field that are read one by one as fast as all at once.
@@ -104,9 +114,11 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
     """The array of a `TensorProto`; it may be read-only, because it shares the message's memory.
 
     A `*_val` field shorter than the shape repeats its last value, and an empty one stands for zeros, as TensorFlow
-    reads them. Raises `InternalError` for an unknown dtype, or when values and shape do not match.
+    reads them. bfloat16, which is the upper half of a float32, is read as one, and quantized numbers as integers.
+    Raises `InternalError` for an unknown dtype, or when values and shape do not match.
     """
-    dtype = NUMPY_TYPES.get(tensor.dtype)
+    enum = LAYOUTS.get(tensor.dtype, tensor.dtype)
+    dtype = NUMPY_TYPES.get(enum)
     if dtype is None:
         known = types_pb2.DataType.values()
         name = types_pb2.DataType.Name(tensor.dtype) if tensor.dtype in known else str(tensor.dtype)
@@ -118,12 +130,14 @@ def decode_tensor(tensor: TensorProto) -> np.ndarray:
             raise InternalError(f"a tensor of {dtype} came with {len(tensor.tensor_content)} bytes of content")
         flat = np.frombuffer(tensor.tensor_content, dtype)
     else:
-        flat = _from_values(getattr(tensor, VALUE_FIELDS[tensor.dtype]), tensor.dtype, dtype)
+        flat = _from_values(getattr(tensor, VALUE_FIELDS[enum]), enum, dtype)
         if flat.size < size <= MAX_REPEATED:
             last = flat[-1:] if flat.size else np.full(1, b"" if dtype.hasobject else 0, dtype)
             flat = np.concatenate([flat, np.repeat(last, size - flat.size)])
     if flat.size != size or min(shape, default=0) < 0:
         raise InternalError(f"a tensor of shape {list(shape)} came with {flat.size} values")
+    if tensor.dtype == types_pb2.DT_BFLOAT16:
+        flat = (flat.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     try:
         return flat.reshape(shape)
     except ValueError as exc:  # more dimensions, or larger ones, than an array can have

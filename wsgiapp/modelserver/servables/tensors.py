@@ -11,16 +11,16 @@ from wsgiapp.errors import InternalError
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import TensorProto, types_pb2
-from wsgiapp.tfserving.tensors import NUMPY_TYPES, TENSORFLOW_TYPES, decode_tensor, fill_tensor
+from wsgiapp.tfserving.tensors import LAYOUTS, NUMPY_TYPES, TENSORFLOW_TYPES, decode_tensor, fill_tensor
 
-# A type -> the one that is encoded in the same way, and its numpy type in TensorFlow.
-LAYOUTS: Mapping[int, tuple[int, np.dtype[Any]]] = {
-    types_pb2.DT_BFLOAT16: (types_pb2.DT_HALF, np.dtype(ml_dtypes.bfloat16)),
-    types_pb2.DT_QINT8: (types_pb2.DT_INT8, np.dtype([("qint8", np.int8)])),
-    types_pb2.DT_QUINT8: (types_pb2.DT_UINT8, np.dtype([("quint8", np.uint8)])),
-    types_pb2.DT_QINT16: (types_pb2.DT_INT16, np.dtype([("qint16", np.int16)])),
-    types_pb2.DT_QUINT16: (types_pb2.DT_UINT16, np.dtype([("quint16", np.uint16)])),
-    types_pb2.DT_QINT32: (types_pb2.DT_INT32, np.dtype([("qint32", np.int32)])),
+# Types that numpy lacks -> TensorFlow's numpy types for them.
+EXTENDED_TYPES: Mapping[int, np.dtype[Any]] = {
+    types_pb2.DT_BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+    types_pb2.DT_QINT8: np.dtype([("qint8", np.int8)]),
+    types_pb2.DT_QUINT8: np.dtype([("quint8", np.uint8)]),
+    types_pb2.DT_QINT16: np.dtype([("qint16", np.int16)]),
+    types_pb2.DT_QUINT16: np.dtype([("quint16", np.uint16)]),
+    types_pb2.DT_QINT32: np.dtype([("qint32", np.int32)]),
 }
 
 
@@ -29,8 +29,7 @@ def decode_input(tensor: TensorProto, name: str) -> np.ndarray:
     try:
         if tensor.dtype not in LAYOUTS:
             return decode_tensor(tensor)
-        layout, dtype = LAYOUTS[tensor.dtype]
-        return decode_tensor(_retyped(tensor, layout)).view(dtype)
+        return decode_tensor(_retyped(tensor, LAYOUTS[tensor.dtype])).view(EXTENDED_TYPES[tensor.dtype])
     except InternalError as exc:
         raise invalid_argument(f"{texts.TENSOR_PARSING_ERROR.format(alias=name)}: {exc}") from exc
 
@@ -42,7 +41,7 @@ def fill_output(tensor: TensorProto, array: np.ndarray, dtype: int, name: str, *
     """
     try:
         if dtype in LAYOUTS:
-            array = array.view(NUMPY_TYPES[LAYOUTS[dtype][0]])
+            array = array.view(NUMPY_TYPES[LAYOUTS[dtype]])
         fill_tensor(tensor, array, as_content=tensor_content)
         if dtype in LAYOUTS:
             tensor.dtype = dtype
