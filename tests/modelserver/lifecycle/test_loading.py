@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.tensorflow_child import load_outcomes, run_child
+from wsgiapp.tfserving.messages import SavedModel
 
 VARIABLES = "variables/variables.data-00000-of-00001"
 INDEX = "variables/variables.index"
@@ -19,6 +20,14 @@ def cut(name: str, size: int) -> Callable[[Path], None]:
 
 def remove(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
+
+
+def on_a_gpu(folder: Path) -> None:
+    model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    for node in model.meta_graphs[0].graph_def.node:
+        if node.op == "VarHandleOp":
+            node.device = "/device:GPU:0"
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
@@ -37,6 +46,15 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no_data": (remove(VARIABLES), "DATA_LOSS", "its variables are missing or truncated"),
     "half_data": (cut(VARIABLES, 3), "DATA_LOSS", "its variables are missing or truncated"),
     "half_lite": (cut("model.tflite", 300), "DATA_LOSS", "convert it again"),
+    "no_variables_needed": (lambda folder: shutil.rmtree(folder / "variables"), "OK", ""),
+    "device": (
+        on_a_gpu,
+        "INVALID_ARGUMENT",
+        "(Cannot assign a device for operation Variable/Read/ReadVariableOp: Could not satisfy explicit device "
+        "specification '' because the node {{colocation_node Variable/Read/ReadVariableOp}} was colocated with a group "
+        "of nodes that required incompatible device '/device:GPU:0'. All available devices ["
+        "/job:localhost/replica:0/task:0/device:CPU:0].)",
+    ),
     "lite": (remove("saved_model.pb"), "OK", ""),
 }
 
@@ -46,6 +64,7 @@ def test_what_does_not_load_says_what_to_do(
 ) -> None:
     for name, (damage, _, _) in DAMAGE.items():
         source = serving_models / "lite/1" if "lite" in name else tiny_versions[1]
+        source = serving_models / "kinds/1" if name == "no_variables_needed" else source
         shutil.copytree(source, tmp_path / name)
         damage(tmp_path / name)
     outcomes = load_outcomes(*(tmp_path / name for name in DAMAGE), prefer_tflite=True)

@@ -14,6 +14,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about processors and missing GPUs
 
 from wsgiapp.tfserving.messages import tensorflow_stand_in
+from wsgiapp.tfserving.saved_model import has_variables
 
 if "tensorflow" not in sys.modules:
     sys.modules["tensorflow"] = tensorflow_stand_in()
@@ -36,8 +37,18 @@ gc.freeze()
 
 
 def load_saved_model(session: Any, tags: list[str], path: str) -> Any:
-    """The meta graph with the `tags`, loaded into a session. Raises what TensorFlow raises."""
-    return loader_impl.load(session, tags, path)
+    """The meta graph with the `tags`, loaded into a session. Raises what TensorFlow raises.
+
+    A graph without variables needs no checkpoint, as in TensorFlow's loader in C++, which TF Serving uses; the one in
+    Python wants a checkpoint wherever the graph could read one.
+    """
+    loader = loader_impl.SavedModelLoader(path)
+    meta_graph = loader.get_meta_graph_def_from_tags(tags)
+    if os.path.exists(f"{loader.variables_path}.index") or has_variables(meta_graph):
+        return loader.load(session, tags)
+    loader.load_graph(session.graph, tags)
+    loader.run_init_ops(session, tags)
+    return meta_graph
 
 
 def lite_interpreter(content: bytes, threads: int) -> Any:
