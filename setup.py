@@ -58,7 +58,11 @@ setup(
             "pytest-xdist>=3.6",  # two of their files at a time
             "requests>=2.32",  # the client example
             "ruff>=0.8",  # format and lint
+            "tensorflow-text>=2.18",  # models of TensorFlow Text are loaded
             "types-protobuf>=5.29",  # types of the messages' runtime
+        ],
+        "text": [
+            "tensorflow-text>=2.18",  # its operations, for models that have them; of the same version as tensorflow
         ],
     },
     entry_points={

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 
 from wsgiapp.modelserver.errors import ServingError
-from wsgiapp.modelserver.servables import runtime
+from wsgiapp.modelserver.servables import operations, runtime
 from wsgiapp.modelserver.servables.session_call import POOL, SHORT_SECONDS, Run, SessionCall, Trials
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import SignatureDef
@@ -59,7 +59,7 @@ class SavedModelServable:
         self.signatures: Mapping[str, SignatureDef] = {}
         error: ServingError | None = None
         try:
-            meta_graph = runtime.load_saved_model(self._session, list(tags), str(path))
+            meta_graph = runtime.load_saved_model(self._session, list(tags), str(path), operations.load_for)
             self.signatures = dict(meta_graph.signature_def)
         except Exception as exc:
             error = _load_error(path, exc)
@@ -150,9 +150,7 @@ def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
         case ValueError() if "not a valid checkpoint" in str(exc):
             return grpc.StatusCode.NOT_FOUND, "variables/variables.index is missing: copy the export again"
         case runtime.errors.NotFoundError() if "Op type not registered" in str(exc):
-            return grpc.StatusCode.UNIMPLEMENTED, (
-                f"TensorFlow {runtime.VERSION} lacks an operation of the model: export it with operations that it has"
-            )
+            return grpc.StatusCode.UNIMPLEMENTED, operations.advice()
         case runtime.errors.InvalidArgumentError() if "Cannot assign a device for operation" in str(exc):
             return grpc.StatusCode.INVALID_ARGUMENT, (
                 "it wants a device that is not here: export it without `tf.device`, or serve it where there is one"
