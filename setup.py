@@ -61,10 +61,14 @@ setup(
             "pyuwsgi>=2.0.28",  # conf/uwsgi.ini: uWSGI as a wheel, with its gevent plugin
             "requests>=2.32",  # the client example
             "ruff>=0.8",  # format and lint
+            "tensorflow-text>=2.18",  # models of TensorFlow Text are loaded
             "types-protobuf>=5.29",  # types of the messages' runtime
         ],
         "gunicorn": ["gunicorn>=23.0"],  # app.server = "gunicorn"
         "uwsgi": ["pyuwsgi>=2.0.28"],  # app.server = "uwsgi"
+        "text": [
+            "tensorflow-text>=2.18",  # its operations, for models that have them; of the same version as tensorflow
+        ],
     },
     entry_points={
         "console_scripts": [

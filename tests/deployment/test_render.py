@@ -67,6 +67,12 @@ def test_numbers_stand_in_typed_fields_unless_the_settings_say_otherwise(tmp_pat
     assert "--enable_serialization_as_tensor_content=true" in command_of_model_server(set_)
 
 
+def test_operation_libraries_may_have_odd_names(tmp_path: Path) -> None:
+    assert not any("--operation_libraries" in word for word in command_of_model_server(loaded(tmp_path)))
+    made = loaded(tmp_path, WSGIAPP_BACKEND_OPERATION_LIBRARIES="/a b/中.so,/c.so")
+    assert "--operation_libraries=/a b/中.so,/c.so" in command_of_model_server(made)
+
+
 def test_rest_and_a_watched_configuration(tmp_path: Path) -> None:
     made = loaded(tmp_path)
     assert "--rest_api_port=0" in command_of_model_server(made)

@@ -9,7 +9,7 @@ import pytest
 
 from wsgiapp.management.config_check import Finding, check
 from wsgiapp.tfserving import model_config
-from wsgiapp.tfserving.messages import ModelServerConfig
+from wsgiapp.tfserving.messages import ModelServerConfig, SavedModel
 
 
 @pytest.fixture
@@ -94,12 +94,26 @@ def test_half_copied_versions(base: Path) -> None:
     damage("files of variables/ are missing")
     whole = (version / "saved_model.pb").read_bytes()
     shutil.rmtree(version / "variables")
+    damage("the model has variables, but variables/ is missing; copied half?")
     (version / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
     damage("saved_model.pb")
     (version / "saved_model.pb").write_bytes(b"")
     damage("saved_model.pb: holds no graph")
     (version / "saved_model.pb").unlink()
     damage("it has no saved_model.pb")
+
+
+def test_a_model_without_variables_needs_no_files_of_them(base: Path) -> None:
+    file = base / "2/saved_model.pb"
+    model = SavedModel.FromString(file.read_bytes())
+    graph = model.meta_graphs[0].graph_def
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        for node in nodes:
+            node.op = "NoOp" if node.op == "VarHandleOp" else node.op
+    file.write_bytes(model.SerializeToString())
+    shutil.rmtree(base / "2/variables")
+    age(base)
+    assert check(config_of(base), None) == []
 
 
 def test_a_version_that_is_being_copied(base: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from support.version_folders import VersionFolders
 from wsgiapp.tfserving.messages import SavedModel
 
 SERVING_MODELS = SUPPORT / "serving_models.py"
+NORMALIZE_OPERATIONS = "tensorflow_text/python/ops/_normalize_ops.so"
 HALF_PLUS_TWO = SHARED_DATA / "tfserving/half_plus_two"
 
 
@@ -98,6 +100,7 @@ def flagged(serving_models: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         "--enable_signature_method_name_check",
         "--enable_profiler=false",
         "--tensorflow_session_parallelism=2",
+        f"--operation_libraries={metadata.distribution('tensorflow-text').locate_file(NORMALIZE_OPERATIONS)}",
     )
     with running(folder, models, *flags) as client:
         yield client

@@ -37,6 +37,11 @@ def test_booleans(given: str, value: bool) -> None:
     )
 
 
+def test_libraries_are_paths_with_commas_between_them() -> None:
+    assert parse([BASE]).operation_libraries == ()
+    assert parse([BASE, "--operation_libraries=/a b.so,/c.so"]).operation_libraries == (Path("/a b.so"), Path("/c.so"))
+
+
 def test_cors_of_rest() -> None:
     assert parse([BASE, "--rest_api_enable_cors_support"]).rest_api_enable_cors_support
     assert not parse([BASE, "--rest_api_enable_cors_support=false"]).rest_api_enable_cors_support

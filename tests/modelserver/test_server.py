@@ -412,6 +412,7 @@ def test_a_drain_and_a_second_sigterm(tiny_versions: dict[int, Path], tmp_path: 
             2,
             "'perhaps' is not true or false",
         ),
+        (["--model_base_path=/x", "--operation_libraries={bad}"], 1, "cannot be loaded: "),
         (
             ["--model_base_path=/x", "--batching_parameters_file={bad}"],
             2,

@@ -66,7 +66,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "run": settings.run,
         "stop_seconds": int(http.drain_seconds) + 5,
         "tmp": settings.home / "tmp",
-        "serving_flags": " ".join(serving_flags(settings.backend)),
+        "serving_flags": " ".join([*serving_flags(settings.backend), *_operations_flag(settings.backend)]),
         # supervisord rejects a mode for a TCP socket
         "socket_mode": "socket_mode=0666" if nginx else "",
         "supervisor_user": "user=root" if os.geteuid() == 0 else "",
@@ -113,6 +113,11 @@ def _listen_flags(backend: Backend) -> str:
     if backend.socket_path:
         return f'--host={backend.rest_host} --port=0 --grpc_socket_path="{backend.socket_path}"'
     return f"--host={backend.host} --port={backend.port}"
+
+
+def _operations_flag(backend: Backend) -> list[str]:
+    """Only the built-in server has it."""
+    return [f'--operation_libraries="{backend.operation_libraries}"'] if backend.operation_libraries else []
 
 
 def _nginx_user(home: Path) -> str:

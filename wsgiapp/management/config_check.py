@@ -123,10 +123,14 @@ def _version(directory: Path) -> Iterator[tuple[bool, str]]:
         return
     if names.isdisjoint({version_dirs.BINARY_FILE, version_dirs.TEXT_FILE}):
         return
+    needs_variables = False
     try:
-        saved_model.signatures(directory)
+        needs_variables = saved_model.has_variables(saved_model.graph_of(directory))
     except ModelError as exc:
         yield True, str(exc)
+    has_index = f"variables/{saved_model.VARIABLES_INDEX}" in names
     shards = [match for name in names if (match := SHARD.fullmatch(name.removeprefix("variables/")))]
-    if ("variables/variables.index" in names) != bool(shards) or any(int(each[1]) != len(shards) for each in shards):
+    if needs_variables and not has_index and not shards:
+        yield True, "the model has variables, but variables/ is missing; copied half?"
+    if has_index != bool(shards) or any(int(each[1]) != len(shards) for each in shards):
         yield True, "files of variables/ are missing; copied half?"

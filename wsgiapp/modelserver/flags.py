@@ -71,6 +71,7 @@ class Flags:
     enable_batching: bool
     batching_parameters_file: Path | None
     prefer_tflite_model: bool
+    operation_libraries: tuple[Path, ...]
     tensorflow_session_parallelism: int
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
@@ -228,6 +229,14 @@ def _add_tensorflow(parser: argparse.ArgumentParser) -> None:
     switch("--enable_batching", "let requests that wait at the same moment share a run")
     add("--batching_parameters_file", type=Path, default=None, help="BatchingParameters in text format")
     switch("--prefer_tflite_model", "load a version's model.tflite, where it has one, instead of its SavedModel")
+    add(
+        "--operation_libraries",
+        type=_paths,
+        default=(),
+        metavar="PATH,...",
+        help="shared libraries with operations that TensorFlow lacks, as tf.load_op_library takes them "
+        "(not a flag of TF Serving)",
+    )
     add("--tensorflow_session_parallelism", type=int, default=0, help="sets the next two, where neither is set")
     add("--tensorflow_intra_op_parallelism", type=int, default=0, help="threads inside one operation; 0: the cores")
     add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at once; 0: the cores if long")
@@ -268,6 +277,10 @@ def _whole(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(each).absolute() for each in text.split(",") if each)
 
 
 def _port(text: str) -> int:

@@ -27,6 +27,7 @@ from wsgiapp.modelserver.rpc.model_service import ModelService
 from wsgiapp.modelserver.rpc.monitoring import CountingInterceptor, Metrics
 from wsgiapp.modelserver.rpc.prediction_service import PredictionService
 from wsgiapp.modelserver.rpc.profiler_service import ProfilerService
+from wsgiapp.modelserver.servables import operations
 from wsgiapp.modelserver.servables.batching import BatchScheduler
 from wsgiapp.modelserver.servables.batching_parameters import read_parameters
 from wsgiapp.modelserver.servables.servable import InferenceOptions
@@ -47,9 +48,10 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
     gets through gets answers. Unlike there, a model that failed stops nothing, and one that takes longer than
     `first_load_seconds` does not keep the others waiting: the health service answers which are loaded.
 
-    Raises `ServingError` for a configuration that cannot be applied, `SettingsError` for a file that does not parse,
-    `RuntimeError` for a port that is taken.
+    Raises `ServingError` for a configuration that cannot be applied, `SettingsError` for a file that does not parse or
+    load, `RuntimeError` for a port that is taken.
     """
+    operations.load_libraries(flags.operation_libraries)
     tls = credentials.read(flags.ssl_config_file) if flags.ssl_config_file else None
     table = ModelTable()
     loader = _loader(flags, table)

@@ -6,12 +6,15 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from wsgiapp.errors import ModelError
-from wsgiapp.tfserving.messages import SavedModel, SignatureDef
+from wsgiapp.tfserving.messages import MetaGraphDef, SavedModel, SignatureDef
 from wsgiapp.tfserving.version_dirs import BINARY_FILE, CHUNKED_FILE, SAVED_MODEL_FILES, TEXT_FILE
 
 # tensorflow/cc/saved_model/tag_constants.h and signature_constants.h
 SERVE_TAG = "serve"
 DEFAULT_SIGNATURE = "serving_default"
+VARIABLES_INDEX = "variables.index"  # of the checkpoint in the folder variables/
+# The checkpoint has their values.
+VARIABLE_OPERATIONS = frozenset({"AutoReloadVariable", "VarHandleOp", "Variable", "VariableV2"})
 
 
 def read(directory: Path) -> SavedModel:
@@ -41,14 +44,25 @@ def read(directory: Path) -> SavedModel:
     raise ModelError(f"{directory}: {_what_is_there(directory)}")
 
 
-def signatures(directory: Path, tag: str = SERVE_TAG) -> dict[str, SignatureDef]:
-    """The signatures of the graph with that one tag, by key. Raises `ModelError`, also where no graph has the tag."""
+def graph_of(directory: Path, tag: str = SERVE_TAG) -> MetaGraphDef:
+    """The graph with that one tag. Raises `ModelError`, also where no graph has the tag."""
     graphs = read(directory).meta_graphs
     for graph in graphs:
         if list(graph.meta_info_def.tags) == [tag]:
-            return dict(graph.signature_def)
+            return graph
     found = " and ".join(repr(", ".join(graph.meta_info_def.tags)) for graph in graphs)
     raise ModelError(f"{directory}: no graph has the tag {tag!r} alone; there is {found}")
+
+
+def signatures(directory: Path, tag: str = SERVE_TAG) -> dict[str, SignatureDef]:
+    """The signatures of that graph, by key. Raises `ModelError` as `graph_of` does."""
+    return dict(graph_of(directory, tag).signature_def)
+
+
+def has_variables(graph: MetaGraphDef) -> bool:
+    """Whether a graph needs the files of `variables/`."""
+    functions = (function.node_def for function in graph.graph_def.library.function)
+    return any(node.op in VARIABLE_OPERATIONS for nodes in (graph.graph_def.node, *functions) for node in nodes)
 
 
 def _what_is_there(directory: Path) -> str:

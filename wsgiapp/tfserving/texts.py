@@ -199,7 +199,7 @@ SIGNATURE_NAME_NOT_STRING = "JSON Value: {value} not formatted correctly. 'signa
 INSTANCES_AND_INPUTS = (
     "JSON Value: {value} Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
 )
-INSTANCES_NOT_LIST = "JSON Value: {value} Excepting 'instances' to be an list/array"
+INSTANCES_NOT_LIST = "JSON Value: {value} Expecting 'instances' to be an list/array"
 INSTANCES_EMPTY = "JSON Value: {value} No values in 'instances' array"
 NO_INSTANCES_OR_INPUTS = "Missing 'inputs' or 'instances' key"
 NO_INPUT_MAP = "Failed to get input map for signature: {name}"
@@ -213,7 +213,9 @@ MISSING_INPUT = "Missing named input: {name} in 'inputs' object."
 OBJECT_AMONG_VALUES = "Expecting value/list but got object at item {item} of input list"
 LIST_AMONG_OBJECTS = "Expecting object but got list at item {item} of input list"
 NO_SUCH_INPUT = "JSON object: does not have named input: {name}"
-WRONG_KEYS = "Failed to process element: {item} of 'instances' list. JSON object: {value} must only have keys: {names}"
+WRONG_KEYS = (
+    "Failed to process element: {item} of 'instances' list. JSON object: {value} keys must be equal to: {names}"
+)
 ELEMENT_ERROR = "Failed to process element: {item} of 'instances' list. Error: INVALID_ARGUMENT: {error}"
 NAMED_ELEMENT_ERROR = (
     "Failed to process element: {item} key: {name} of 'instances' list. Error: INVALID_ARGUMENT: {error}"

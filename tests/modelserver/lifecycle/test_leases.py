@@ -35,6 +35,9 @@ def test_labels_and_what_is_unknown(make_folders: Callable[..., VersionFolders])
         ({"label": "x"}, grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: x"),
         ({"label": "ahead"}, grpc.StatusCode.NOT_FOUND, r"Servable not found for request: Specific(m, 9)"),
         ({"version": 7}, grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(m, 7)"),
+        ({"model": "n"}, grpc.StatusCode.NOT_FOUND, "Servable not found for request: Latest(n)"),
+        ({"model": "n", "version": 1}, grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(n, 1)"),
+        ({"model": "n", "label": "x"}, grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: x"),
     ):
         with pytest.raises(ServingError) as caught:
             folders.answer(**choice)
@@ -43,6 +46,8 @@ def test_labels_and_what_is_unknown(make_folders: Callable[..., VersionFolders])
         folders.states("nosuch")
     with pytest.raises(ServingError, match="Could not find version 7 of model m"):
         folders.error(7)
+    with pytest.raises(ServingError, match="Could not find version 7 of model nosuch"):
+        folders.leases.status(spec("nosuch", 7))
 
 
 def test_listeners_are_called_after_each_change(folders: VersionFolders) -> None:

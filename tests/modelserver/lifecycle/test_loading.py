@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.tensorflow_child import load_outcomes, run_child
+from wsgiapp.tfserving.messages import SavedModel, types_pb2
 
 VARIABLES = "variables/variables.data-00000-of-00001"
 INDEX = "variables/variables.index"
@@ -19,6 +20,30 @@ def cut(name: str, size: int) -> Callable[[Path], None]:
 
 def remove(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
+
+
+def with_operation(name: str) -> Callable[[Path], None]:
+    """The function that answers strings as they are uses another operation, of a text and a text."""
+
+    def change(folder: Path) -> None:
+        model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        for function in model.meta_graphs[0].graph_def.library.function:
+            for node in function.node_def:
+                if node.op == "Identity" and node.attr["T"].type == types_pb2.DT_STRING:
+                    node.op = name
+                    node.attr.clear()
+                    node.attr["normalization_form"].s = b"NFKC"
+        (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+
+    return change
+
+
+def on_a_gpu(folder: Path) -> None:
+    model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    for node in model.meta_graphs[0].graph_def.node:
+        if node.op == "VarHandleOp":
+            node.device = "/device:GPU:0"
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
@@ -37,6 +62,21 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no_data": (remove(VARIABLES), "DATA_LOSS", "its variables are missing or truncated"),
     "half_data": (cut(VARIABLES, 3), "DATA_LOSS", "its variables are missing or truncated"),
     "half_lite": (cut("model.tflite", 300), "DATA_LOSS", "convert it again"),
+    "no_variables_needed": (lambda folder: shutil.rmtree(folder / "variables"), "OK", ""),
+    "text": (with_operation("NormalizeUTF8"), "OK", ""),
+    "operation": (
+        with_operation("NoSuchOperation"),
+        "UNIMPLEMENTED",
+        "name the library that has it in --operation_libraries (Op type not registered 'NoSuchOperation'",
+    ),
+    "device": (
+        on_a_gpu,
+        "INVALID_ARGUMENT",
+        "(Cannot assign a device for operation Variable/Read/ReadVariableOp: Could not satisfy explicit device "
+        "specification '' because the node {{colocation_node Variable/Read/ReadVariableOp}} was colocated with a group "
+        "of nodes that required incompatible device '/device:GPU:0'. All available devices ["
+        "/job:localhost/replica:0/task:0/device:CPU:0].)",
+    ),
     "lite": (remove("saved_model.pb"), "OK", ""),
 }
 
@@ -46,6 +86,7 @@ def test_what_does_not_load_says_what_to_do(
 ) -> None:
     for name, (damage, _, _) in DAMAGE.items():
         source = serving_models / "lite/1" if "lite" in name else tiny_versions[1]
+        source = serving_models / "kinds/1" if name == "no_variables_needed" else source
         shutil.copytree(source, tmp_path / name)
         damage(tmp_path / name)
     outcomes = load_outcomes(*(tmp_path / name for name in DAMAGE), prefer_tflite=True)
@@ -68,6 +109,20 @@ def test_operations_that_tensorflow_lite_lacks_are_found_when_a_model_is_loaded(
         assert "model.tflite: " in text
         assert "\n" not in text
     assert outcomes[3:] == [("OK", "")] * 2
+
+
+def test_where_tensorflow_text_is_not_installed_the_error_says_how_to(
+    tiny_versions: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorflow_text").mkdir()  # found first, and without a library
+    (tmp_path / "tensorflow_text/__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    shutil.copytree(tiny_versions[1], tmp_path / "1")
+    with_operation("NormalizeUTF8")(tmp_path / "1")
+    ((code, text),) = load_outcomes(tmp_path / "1")
+    assert code == "UNIMPLEMENTED"
+    assert "TensorFlow Text's come with the extra wsgiapp[text] (`pip install tensorflow-text`)" in text
+    assert "Op type not registered 'NormalizeUTF8'" in text
 
 
 def test_tags_and_warm_up_are_chosen(serving_models: Path, tmp_path: Path) -> None:

@@ -35,6 +35,23 @@ def test_numbers_of_many_digits_are_floats(also: str) -> None:
         parse(f'{{"whole": {"1" * 5000}{also}}}'.encode())
 
 
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        ('{"a": 1, "a": 2, "b": 3}', {"a": 1, "b": 3}),
+        ('{"a" : 1, "a"\n: NaN}', {"a": 1}),
+        ('{"a": {"x": [1], "x": [2]}}', {"a": {"x": [1]}}),
+        ('{"a": [{"x": 1}, {"x": 2, "x": 3}], "b": 1}', {"a": [{"x": 1}, {"x": 2}], "b": 1}),
+        ('{"a": [[{"b64": "QQ"}], [{"b64": "Qg", "b64": "Qw"}]]}', {"a": [[{"b64": "QQ"}], [{"b64": "Qg"}]]}),
+        ('{"a": 1, "\\u0061": 2}', {"a": 1}),
+        ('{"a": "\\":", "a": "second"}', {"a": '":'}),
+        ('{"a": [{"x": 1}, 2, [{"y": 9}]], "b": {}}', {"a": [{"x": 1}, 2, [{"y": 9}]], "b": {}}),
+    ],
+)  # fmt: skip
+def test_of_equal_keys_the_first_counts(body: str, value: object) -> None:
+    assert parse(body.encode()) == value
+
+
 def test_a_byte_order_mark_is_skipped() -> None:
     assert parse(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
 
@@ -53,6 +70,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
         (b'{"a":1 "b":2}', "JSON Parse error: Missing a comma or } after an object member. at offset: 7"),
         (b'{"a": [1 2]}', "JSON Parse error: Missing a comma or ] after an array element. at offset: 9"),
         ('{"中": [NaN 2]}'.encode(), "JSON Parse error: Missing a comma or ] after an array element. at offset: 13"),
+        (b'{"a":' * 1010 + b"1" + b"}" * 1010, "JSON Parse error: The document is nested too deeply. at offset: 0"),
         (b'{"a": [1, 2', "JSON Parse error: The document ends too early. at offset: 11"),
         (b'{"a": "b', "JSON Parse error: The document ends too early. at offset: 8"),
         (b'{"a": "\\x"}', "JSON Parse error: Invalid escape character in string. at offset: 7"),

@@ -42,17 +42,18 @@ class Leases:
         """The states of a model's versions, newest first. Raises `ServingError` for what is not there."""
         with self._table.lock:
             model = self._table.find(spec.name)
-            number = _asked_version(spec, model) if model else None
-            if model is None or (number is None and not model.versions):
+            versions = model.versions if model else {}
+            number = _asked_version(spec, model) if model or spec.HasField("version") else None
+            if number is None and model and versions:
+                return [version.status() for version in model.newest_first()]
+            if number is None:
                 reason = f": {model.base_path_error}" if model and model.base_path_error else ""
                 problem = texts.NO_VERSIONS_OF_MODEL.format(name=spec.name)
                 raise ServingError(grpc.StatusCode.NOT_FOUND, f"{problem}{reason}")
-            if number is None:
-                return [version.status() for version in model.newest_first()]
-            if number not in model.versions:
+            if number not in versions:
                 problem = texts.NO_VERSION_OF_MODEL.format(version=number, name=spec.name)
                 raise ServingError(grpc.StatusCode.NOT_FOUND, problem)
-            return [model.versions[number].status()]
+            return [versions[number].status()]
 
     def availability(self) -> dict[str, bool]:
         """Each configured model, and whether a version of it is AVAILABLE."""
@@ -85,7 +86,7 @@ class Leases:
         if not spec.name:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, texts.NO_MODEL_NAME)
         model = self._table.find(spec.name)
-        asked = _asked_version(spec, model) if model else None
+        asked = _asked_version(spec, model)
         for version in model.newest_first() if model else ():
             if version.state == AVAILABLE and asked in (None, version.number):
                 return version
@@ -93,14 +94,18 @@ class Leases:
         raise ServingError(grpc.StatusCode.NOT_FOUND, texts.SERVABLE_NOT_FOUND.format(request=request))
 
 
-def _asked_version(spec: ModelSpec, model: Model) -> int | None:
-    """The version number in `spec`, or behind its label; `None` asks for the newest. Under the lock."""
+def _asked_version(spec: ModelSpec, model: Model | None) -> int | None:
+    """The version number in `spec`, or behind its label; `None` asks for the newest. Under the lock.
+
+    Raises `ServingError` for a label that the model, or a model that is not there, does not have.
+    """
     choice = spec.WhichOneof("version_choice")
     if choice == "version":
         return int(spec.version.value)
     if choice == "version_label":
-        if spec.version_label not in model.config.labels:
+        labels = model.config.labels if model else {}
+        if spec.version_label not in labels:
             problem = texts.UNKNOWN_LABEL.format(label=spec.version_label)
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, problem)
-        return model.config.labels[spec.version_label]
+        return labels[spec.version_label]
     return None

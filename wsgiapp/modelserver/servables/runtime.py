@@ -10,18 +10,21 @@ import gc
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about processors and missing GPUs
 
-from wsgiapp.tfserving.messages import tensorflow_stand_in
+from wsgiapp.tfserving.messages import MetaGraphDef, tensorflow_stand_in
+from wsgiapp.tfserving.saved_model import has_variables
 
 if "tensorflow" not in sys.modules:
     sys.modules["tensorflow"] = tensorflow_stand_in()
 
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client.session import Session
-from tensorflow.python.framework import errors
+from tensorflow.python.framework import errors, op_def_registry
+from tensorflow.python.framework.load_library import load_library
 from tensorflow.python.framework.ops import Graph
 from tensorflow.python.framework.versions import VERSION
 from tensorflow.python.lib.io.tf_record import tf_record_iterator
@@ -40,9 +43,30 @@ gc.collect()
 gc.freeze()
 
 
-def load_saved_model(session: Any, tags: list[str], path: str) -> Any:
-    """The meta graph with the `tags`, loaded into a session. Raises what TensorFlow raises."""
-    return loader_impl.load(session, tags, path)
+def unknown_operations(graph: MetaGraphDef) -> set[str]:
+    """The operations that no library has registered, and that no function in the graph stands for."""
+    library = graph.graph_def.library.function
+    used = {node.op for nodes in (graph.graph_def.node, *(each.node_def for each in library)) for node in nodes}
+    used -= {function.signature.name for function in library}
+    return {operation for operation in used if op_def_registry.get(operation) is None}
+
+
+def load_saved_model(
+    session: Any, tags: list[str], path: str, prepare: Callable[[MetaGraphDef], None] = lambda graph: None
+) -> Any:
+    """The meta graph with the `tags`, loaded into a session after `prepare` saw it. Raises what TensorFlow raises.
+
+    A graph without variables needs no checkpoint, as in TensorFlow's loader in C++, which TF Serving uses; the one in
+    Python wants a checkpoint wherever the graph could read one.
+    """
+    loader = loader_impl.SavedModelLoader(path)
+    meta_graph = loader.get_meta_graph_def_from_tags(tags)
+    prepare(meta_graph)
+    if os.path.exists(f"{loader.variables_path}.index") or has_variables(meta_graph):
+        return loader.load(session, tags)
+    loader.load_graph(session.graph, tags)
+    loader.run_init_ops(session, tags)
+    return meta_graph
 
 
 def lite_interpreter(content: bytes, threads: int, *, delegates: bool = True) -> Any:
@@ -123,7 +147,9 @@ __all__ = [
     "lite_interpreter",
     "lite_stored_signatures",
     "lite_takes_any_size",
+    "load_library",
     "load_saved_model",
     "profiler_session",
     "tf_record_iterator",
+    "unknown_operations",
 ]

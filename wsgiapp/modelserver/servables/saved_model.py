@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import grpc
 import numpy as np
 
 from wsgiapp.modelserver.errors import ServingError
-from wsgiapp.modelserver.servables import runtime
+from wsgiapp.modelserver.servables import operations, runtime
 from wsgiapp.modelserver.servables.session_call import POOL, SHORT_SECONDS, Run, SessionCall, Trials
 from wsgiapp.modelserver.servables.tensors import as_array
 from wsgiapp.tfserving import texts
@@ -21,6 +22,10 @@ from wsgiapp.tfserving.version_dirs import BINARY_FILE, CHUNKED_FILE, TEXT_FILE
 
 # Each set of outputs that clients ask for is prepared once, which takes memory: the oldest one is removed.
 MAX_CALLABLES = 128
+
+# Of errors in TensorFlow's Python: its Saver's, and those that name the node of a graph.
+ORIGINAL_ERROR, GRAPH_ERROR = "Original error:", "Graph execution error:"
+ROOT_ERROR = re.compile(r"\d+ root error\(s\) found\.|\(0\) [A-Z_ ]+: ")
 
 GRPC_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -54,7 +59,7 @@ class SavedModelServable:
         self.signatures: Mapping[str, SignatureDef] = {}
         error: ServingError | None = None
         try:
-            meta_graph = runtime.load_saved_model(self._session, list(tags), str(path))
+            meta_graph = runtime.load_saved_model(self._session, list(tags), str(path), operations.load_for)
             self.signatures = dict(meta_graph.signature_def)
         except Exception as exc:
             error = _load_error(path, exc)
@@ -113,9 +118,16 @@ def release_memory() -> None:
 def _load_error(path: Path, exc: Exception) -> ServingError:
     """What TensorFlow's loader raised, in one line for the operator: the directory, the reason, what to do."""
     code, advice = _advice(path, exc)
-    lines = [line.strip() for line in str(getattr(exc, "message", "") or exc).splitlines()]
-    reason = next((line for line in lines if line and line != "Graph execution error:"), type(exc).__name__)
-    return ServingError(code, f"{path}: {advice} ({reason})")
+    return ServingError(code, f"{path}: {advice} ({_reason(exc)})")
+
+
+def _reason(exc: Exception) -> str:
+    """The line of TensorFlow's error that says what is wrong; in front of it may stand who met it, and where."""
+    text = str(getattr(exc, "message", "") or exc).rpartition(ORIGINAL_ERROR)[2]
+    if GRAPH_ERROR in text:
+        text = re.split(r"^Node: .*$", text, flags=re.MULTILINE)[-1]
+    lines = (ROOT_ERROR.sub("", line.strip()) for line in text.splitlines())
+    return next((line for line in lines if line and line != GRAPH_ERROR), type(exc).__name__)
 
 
 def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
@@ -138,8 +150,10 @@ def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
         case ValueError() if "not a valid checkpoint" in str(exc):
             return grpc.StatusCode.NOT_FOUND, "variables/variables.index is missing: copy the export again"
         case runtime.errors.NotFoundError() if "Op type not registered" in str(exc):
-            return grpc.StatusCode.UNIMPLEMENTED, (
-                f"TensorFlow {runtime.VERSION} lacks an operation of the model: export it with operations that it has"
+            return grpc.StatusCode.UNIMPLEMENTED, operations.advice()
+        case runtime.errors.InvalidArgumentError() if "Cannot assign a device for operation" in str(exc):
+            return grpc.StatusCode.INVALID_ARGUMENT, (
+                "it wants a device that is not here: export it without `tf.device`, or serve it where there is one"
             )
         case runtime.errors.OpError() if "variables" in str(exc) or "RestoreV2" in str(exc):
             return grpc.StatusCode.DATA_LOSS, "its variables are missing or truncated: copy the export again"

@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsgiapp.settings.constraints import TOKEN, URL_PATH, BackendAddress, Choice, Pattern, Range, ShellWords
+from wsgiapp.settings.constraints import (
+    FILE_PATH,
+    TOKEN,
+    URL_PATH,
+    BackendAddress,
+    Choice,
+    Pattern,
+    Range,
+    ShellWords,
+)
 from wsgiapp.settings.declaration import DOWN_AND_UP, MAX_SECONDS, RESTART, setting
 
 # An engine rejects less than 6 MB; what is smaller than this is a slip in the unit, and could load no TensorFlow.
@@ -53,6 +62,14 @@ class Backend:
         "`wsgiapp models check`; 0: only `wsgiapp models reload` and `/v1/config` apply it",
         DOWN_AND_UP,
         Range(0.1, MAX_SECONDS, zero=True),
+    )
+    operation_libraries: str = setting(
+        "",
+        "shared libraries with operations that TensorFlow lacks, for the built-in model server, as "
+        "`tf.load_op_library` takes them: absolute paths with commas between them; TensorFlow Text needs none, "
+        "`wsgiapp[text]` brings it",
+        DOWN_AND_UP,
+        FILE_PATH,
     )
     metrics_path: str = setting(
         "",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsgiapp.errors import TooLarge
+from wsgiapp.errors import InvalidField, TooLarge
 
 Pause = Callable[[], object]
 Parse = Callable[[bytes], Any]
@@ -91,7 +91,8 @@ def _estimated_size(value: Any) -> int:
 def parse_in_pieces(body: bytes, parse: Parse, pause: Pause) -> Any:
     """What `parse` makes of `body`, called with pieces of it; `pause` is called between these.
 
-    Raises `TooLarge`, and what `parse` raises: of a `json.JSONDecodeError` the place is that in `body`.
+    Raises `TooLarge`, `InvalidField` for a key that stands twice in an object, and what `parse` raises: of a
+    `json.JSONDecodeError` the place is that in `body`.
     """
     brackets = ""
     open_values: list[Any] = []
@@ -148,6 +149,8 @@ def _merge(open_values: list[Any], value: Any) -> None:
             container.extend(value)
         else:
             inner = None if is_innermost else value.pop(OPEN_MEMBER)
+            if repeated := container.keys() & value.keys():
+                raise InvalidField("body", f"{min(repeated)[:100]!r} stands twice in an object of its JSON")
             container.update(value)
         value = inner
 
