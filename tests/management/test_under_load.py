@@ -294,8 +294,9 @@ def test_a_configuration_whose_model_does_not_load_is_not_kept(site: Site) -> No
     client = ModelServer(f"127.0.0.1:{site.backend_port}", message_bytes=2**20)
     control = ControlPlane(load_settings(site.variables), client)
     active = control.config()
-    with pytest.raises(RequestError, match=r"not applied: .*; the configuration from before is active"):
+    with pytest.raises(RequestError, match=r"not applied: .*; the configuration from before is active") as caught:
         control.replace(wanted)
+    assert "is applied" not in str(caught.value), "nor does the model server's own text say another thing"
     assert (control.config(), file.read_text()) == (active, before)
     assert site.predict("/a/predict")["model"]["version"] == 1
 

@@ -27,7 +27,7 @@ from wsgiapp.management import config_edit, settings_check
 from wsgiapp.management.config_check import Finding
 from wsgiapp.management.models_file import ModelsFile
 from wsgiapp.settings.schema import Settings
-from wsgiapp.tfserving import model_config, version_dirs
+from wsgiapp.tfserving import model_config, texts, version_dirs
 from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus
 from wsgiapp.tfserving.model_config import ModelConfig
 
@@ -223,7 +223,8 @@ class ControlPlane:
             told = next(
                 (each for each in (Unavailable, DeadlineExceeded, InvalidArgument) if isinstance(exc, each)), Conflict
             )
-            raise (kind or told)(f"{what}: {exc}; {now}") from exc
+            reason = str(exc).removesuffix(texts.APPLIED_ALL_THE_SAME)
+            raise (kind or told)(f"{what}: {reason}; {now}") from exc
         except BaseException:  # Ctrl-C
             self._roll_back(before)
             raise
