@@ -206,6 +206,16 @@ def test_when_the_second_file_cannot_be_replaced_the_first_is_as_it_was(home: Ho
     assert (home.shelf.in_force, home.file.read_text()) == (before, TEXT)
 
 
+def test_a_reload_whose_rendered_file_cannot_be_written_says_so(home: Home) -> None:
+    (home.settings.run / "models.config.new").mkdir()
+    home.file.write_text(TEXT.replace("versions: 1", "versions: 1 versions: 2"))
+    with pytest.raises(Conflict, match=r"models\.config is active, but a model server that restarts .*Is a directory"):
+        home.control.reload()
+    (home.settings.run / "models.config.new").rmdir()
+    home.control.reload()
+    assert model_config.read(home.settings.run / "models.config") == home.shelf.in_force
+
+
 def cut_off(home: Home, text: str) -> None:
     """Leave all as a process does that is killed after the model server has taken its change."""
     files = ModelsFile(home.settings)

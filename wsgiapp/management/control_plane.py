@@ -120,9 +120,9 @@ class ControlPlane:
             except RequestError:
                 # A model that cannot be loaded is an error, but one that leaves the others, and so the rest, active.
                 if self._is_active(self._file.parse(text)):
-                    self._file.write_rendered(text)
+                    self._keep(text)
                 raise
-            self._file.write_rendered(text)
+            self._keep(text)
             return findings
 
     def replace(self, text: str, *, force: bool = False) -> list[Finding]:
@@ -230,6 +230,16 @@ class ControlPlane:
             raise
         finally:
             self._file.clear_intent()
+
+    def _keep(self, text: str) -> None:
+        """Have the model server start with what is active now. Raises `Conflict` where that cannot be written."""
+        try:
+            self._file.write_rendered(text)
+        except OSError as exc:
+            raise Conflict(
+                f"{self._file.path} is active, but a model server that restarts would start with the configuration "
+                f"from before: {exc}"
+            ) from exc
 
     def _apply_noted(self, text: str) -> None:
         """Apply what will be written then."""
