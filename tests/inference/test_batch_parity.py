@@ -87,6 +87,10 @@ def of_one_row(error: Exception) -> Model:
     return model
 
 
+def crashing(inputs: Arrays) -> Mapping[str, np.ndarray]:
+    raise ZeroDivisionError("a bug")
+
+
 def in_a_batch(change: Callable[[np.ndarray], np.ndarray], single: np.ndarray) -> bool:
     """Whether a model agrees whose rows are `single`, and in a batch `change` of that."""
 
@@ -284,13 +288,41 @@ def test_what_may_have_been_replaced_is_not_taken_for_verified() -> None:
     parity.forget(1)
     assert not parity.is_verified(1) and parity.is_verified(2)
     parity.verify_soon(2)  # forgotten while it is being asked: that was the model from before
-    parity.forget()
+    parity.forget_all()
     settle()
     assert not parity.is_verified(2)
     server.model = mixing
     parity.verify_soon(2)
     settle()
     assert not parity.is_verified(2)
+
+
+def test_a_version_that_is_forgotten_leaves_the_verification_of_another_one_alone() -> None:
+    parity, _ = made(mean)
+    parity.verify_soon(1)
+    parity.forget(9)  # that somebody asked for, and that nobody has
+    settle()
+    assert parity.is_verified(1)
+
+
+def test_a_verification_that_crashes_is_no_result(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(batch_parity, "CONFIRM_SECONDS", 0.0)
+    monkeypatch.setattr(batch_parity, "RETRY_SECONDS", 0.0)
+    parity, server = made(mean)
+    parity.verify_soon(1)
+    settle()
+    assert parity.is_verified(1)
+    server.model = crashing
+    parity.verify_soon(1)
+    settle()
+    assert not parity.is_verified(1)
+    assert "the verification of batch parity failed" in caplog.text and "ZeroDivisionError: a bug" in caplog.text
+    server.model = mean
+    parity.verify_soon(1)
+    settle()
+    assert parity.is_verified(1), "it is asked again"
 
 
 def test_a_version_that_must_not_be_batched_is_not_asked_again() -> None:

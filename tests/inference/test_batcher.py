@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 import gevent
 import pytest
 
-from wsgiapp.errors import DeadlineExceeded, InvalidArgument, RequestError, Unavailable
+from wsgiapp.errors import DeadlineExceeded, InternalError, InvalidArgument, RequestError, Unavailable
 from wsgiapp.inference.batcher import (
     LINGER_SHARE,
     MAX_PADDING_STEPS,
-    MAX_PROBES,
     WAITED,
     Batched,
     Batcher,
@@ -191,22 +190,35 @@ def test_one_bad_row_fails_alone() -> None:
     outcomes = [each.value for each in waiting]
     assert isinstance(outcomes.pop(5), InvalidArgument)
     assert [outcome.result for outcome in outcomes] == [0, 2, 4, 6, 8, 12, 14]
-    assert len(double.calls) <= 1 + 2 * 3, "it is found by halving"
+    assert len(double.calls) <= 1 + 2 * 3, "it is found by taking the batch apart"
 
 
-def test_a_model_that_fails_every_call_is_called_a_few_times() -> None:
+def failing_probe(key: Hashable, deadline: float) -> None:
+    raise InternalError("the model fails")
+
+
+def test_a_model_that_fails_every_call_is_called_once_a_batch() -> None:
     double = Doubling(bad=frozenset(range(64)))
-    batcher = Batcher(double, BatchLimits(max_batch_size=64))
+    batcher = Batcher(double, BatchLimits(max_batch_size=64), failing_probe)
     waiting = [gevent.spawn(_outcome, batcher, item) for item in range(64)]
     gevent.joinall(waiting)
-    assert [type(each.value) for each in waiting] == [InvalidArgument] * 64
-    assert len(double.calls) == 1 + MAX_PROBES == 9
+    assert {str(each.value) for each in waiting} == {"the model fails"}
+    assert len(double.calls) == 1
+
+
+def test_when_every_row_is_bad_each_gets_its_own_error() -> None:
+    double = Doubling(bad=frozenset(range(64)))
+    batcher = Batcher(double, BatchLimits(max_batch_size=64), lambda key, deadline: None)
+    waiting = [gevent.spawn(_outcome, batcher, item) for item in range(64)]
+    gevent.joinall(waiting)
+    assert [str(each.value) for each in waiting] == [f"[{item}] cannot be doubled" for item in range(64)]
+    assert len(double.calls) == 1 + 4 + 16 + 64
 
 
 @pytest.mark.parametrize(
     "bad",
-    [{0}, {63}, {0, 8, 16, 24, 32, 40, 48}, set(range(48)), set(range(1, 64, 2))],
-    ids=["first", "last", "probes", "most", "half"],
+    [{0}, {63}, set(range(0, 64, 8)), set(range(63)), set(range(1, 64, 2))],
+    ids=["first", "last", "every eighth", "all but one", "half"],
 )
 def test_bad_rows_never_hurt_the_others_of_a_large_batch(bad: set[int]) -> None:
     double = Doubling(bad=frozenset(bad))

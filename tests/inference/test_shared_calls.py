@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from support.lexicon import give_lexicon
 from support.processes import REPOSITORY, SUPPORT, Process, free_port, python_module
 from wsgiapp.backend.interface import Target
-from wsgiapp.errors import InvalidArgument, RequestError, Unavailable
+from wsgiapp.errors import InternalError, InvalidArgument, NotFound, RequestError, Unavailable
 from wsgiapp.inference.batch_parity import BatchParity
 from wsgiapp.inference.batcher import BatchLimits
 from wsgiapp.inference.rows import Arrays
@@ -38,6 +38,8 @@ class Sums:
         self.labels: dict[str, int] = {}
         self.mixing: set[int] = set()
         self.down = False
+        self.broken = False
+        self.gone: set[int] = set()
         self.calls: list[tuple[Target, Arrays]] = []
 
     def predict(self, target: Target, inputs: Arrays, deadline: float) -> tuple[dict[str, np.ndarray], int]:
@@ -47,6 +49,10 @@ class Sums:
         gevent.sleep(0)
         if self.down:
             raise Unavailable("down")
+        if version in self.gone:
+            raise NotFound(f"Servable not found for request: Specific(sums, {version})")
+        if self.broken:
+            raise InternalError("a device error")
         if (inputs["ids"] < 0).any():
             raise InvalidArgument("a row holds -1")
         sums = inputs["ids"].sum(1) * version
@@ -224,6 +230,36 @@ def test_a_bad_row_fails_alone(site: Site) -> None:
     *good, bad = (each.value for each in waiting)
     assert sums(good) == SUMS_OF_FOUR
     assert isinstance(bad, InvalidArgument)
+
+
+def test_a_model_that_fails_every_call_is_called_twice_a_batch(site: Site) -> None:
+    site.known().server.broken = True
+    waiting = [gevent.spawn(outcome, site, ids([number])) for number in range(64)]
+    gevent.joinall(waiting, timeout=30)
+    assert {(type(each.value), str(each.value)) for each in waiting} == {(InternalError, "a device error")}
+    assert site.server.counts() == [64, 1], "the second call is an example of the pipeline"
+
+
+def test_a_good_row_among_many_bad_ones_is_answered(site: Site) -> None:
+    site.known()
+    waiting = [gevent.spawn(outcome, site, inputs) for inputs in [*[ids([-1])] * 63, ids([7])]]
+    gevent.joinall(waiting, timeout=30)
+    *bad, good = (each.value for each in waiting)
+    assert sums([good]) == [[7]]
+    assert {type(each) for each in bad} == {InvalidArgument}
+
+
+@pytest.mark.parametrize(
+    "gone", [Target("sums", version=9), Target("sums", label="unloaded")], ids=["version", "label"]
+)
+def test_asking_for_what_is_not_there_does_not_stop_batching(site: Site, gone: Target) -> None:
+    site.known()
+    site.server.labels["unloaded"] = 9
+    site.server.gone = {9}
+    with pytest.raises(NotFound):
+        site.predict(ids([1]), gone)
+    assert sums(site.predict_all(*FOUR)) == SUMS_OF_FOUR
+    assert 4 in site.server.counts()
 
 
 def test_a_model_server_that_is_down_is_down_for_all(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from wsgiapp.errors import (
     Unreachable,
 )
 from wsgiapp.management.control_plane import ControlPlane
+from wsgiapp.management.models_file import ModelsFile
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.tfserving import model_config
 from wsgiapp.tfserving.messages import ModelVersionStatus
@@ -193,6 +195,57 @@ def test_a_file_that_cannot_be_written_changes_nothing(home: Home, change: Calla
         change(home)
     assert (home.shelf.in_force, home.file.read_text()) == (before, TEXT)
     assert (home.settings.run / "models.config").read_text() == rendered
+
+
+def test_when_the_second_file_cannot_be_replaced_the_first_is_as_it_was(home: Home) -> None:
+    before, rendered = home.shelf.in_force, home.settings.run / "models.config"
+    rendered.unlink()
+    rendered.mkdir()
+    with pytest.raises(Conflict, match=r"not applied: .*Is a directory.*; the configuration from before is active"):
+        home.control.replace(with_versions(home, "versions: 1 versions: 2"))
+    assert (home.shelf.in_force, home.file.read_text()) == (before, TEXT)
+
+
+def test_a_reload_whose_rendered_file_cannot_be_written_says_so(home: Home) -> None:
+    (home.settings.run / "models.config.new").mkdir()
+    home.file.write_text(TEXT.replace("versions: 1", "versions: 1 versions: 2"))
+    with pytest.raises(Conflict, match=r"models\.config is active, but a model server that restarts .*Is a directory"):
+        home.control.reload()
+    (home.settings.run / "models.config.new").rmdir()
+    home.control.reload()
+    assert model_config.read(home.settings.run / "models.config") == home.shelf.in_force
+
+
+def cut_off(home: Home, text: str) -> None:
+    """Leave all as a process does that is killed after the model server has taken its change."""
+    files = ModelsFile(home.settings)
+    files.note_intent(text)
+    home.shelf.reload(files.parse(text), time.monotonic() + 1)
+
+
+def test_a_change_that_was_cut_off_is_written_by_the_next_one(home: Home) -> None:
+    text = with_versions(home, "versions: 1 versions: 2")
+    cut_off(home, text)
+    home.control.promote("m", 2, "stable")
+    assert home.file.with_name("models.config.previous").read_text() == text
+    assert model_config.read(home.settings.run / "models.config") == home.shelf.in_force
+    assert home.labels == {"stable": 2}
+
+
+def test_a_change_that_was_cut_off_never_overwrites_what_somebody_wrote_since(home: Home) -> None:
+    cut_off(home, with_versions(home, "versions: 1 versions: 2"))
+    mine = "# mine\n" + with_versions(home, "versions: 2").replace("value: 1", "value: 2")
+    home.file.write_text(mine)
+    home.control.reload()
+    assert home.file.read_text() == mine
+    assert home.labels == {"stable": 2}
+
+
+def test_a_change_that_was_cut_off_before_it_was_taken_is_forgotten(home: Home) -> None:
+    ModelsFile(home.settings).note_intent(with_versions(home, "versions: 1 versions: 2"))
+    home.control.reload()
+    assert home.file.read_text() == TEXT
+    assert not list(home.settings.run.glob("*.intent"))
 
 
 def test_a_model_server_that_goes_away_during_a_change(home: Home) -> None:

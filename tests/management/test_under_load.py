@@ -4,7 +4,9 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -292,8 +294,9 @@ def test_a_configuration_whose_model_does_not_load_is_not_kept(site: Site) -> No
     client = ModelServer(f"127.0.0.1:{site.backend_port}", message_bytes=2**20)
     control = ControlPlane(load_settings(site.variables), client)
     active = control.config()
-    with pytest.raises(RequestError, match=r"not applied: .*; the configuration from before is active"):
+    with pytest.raises(RequestError, match=r"not applied: .*; the configuration from before is active") as caught:
         control.replace(wanted)
+    assert "is applied" not in str(caught.value), "nor does the model server's own text say another thing"
     assert (control.config(), file.read_text()) == (active, before)
     assert site.predict("/a/predict")["model"]["version"] == 1
 
@@ -302,3 +305,37 @@ def test_a_configuration_whose_model_does_not_load_is_not_kept(site: Site) -> No
     assert control.config() == model_config.parse(wanted, where="wanted") != active
     assert file.read_text() == wanted
     client.close()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from wsgiapp.backend.model_server import ModelServer
+from wsgiapp.management.control_plane import ControlPlane
+from wsgiapp.settings.loading import load_settings
+
+control = ControlPlane(load_settings(os.environ), ModelServer(sys.argv[1], message_bytes=2**20))
+control._file.write = lambda text: os.kill(os.getpid(), signal.SIGKILL)
+control.replace(Path(sys.argv[2]).read_text())
+"""
+
+
+def test_a_process_that_is_killed_between_active_and_written(site: Site) -> None:
+    site.add("a", 2)
+    for path in (site.home / "models/a/2").rglob("*"):
+        os.utime(path, (0, 0))
+    wanted = models_config(config("a", "model_version_policy { specific { versions: 1 versions: 2 } }"))
+    sent = site.home / "sent.config"
+    sent.write_text(wanted.replace("@{models}", f"{site.home}/models"))
+    command = [sys.executable, "-c", KILLED, f"127.0.0.1:{site.backend_port}", str(sent)]
+    done = subprocess.run(command, env={**os.environ, **site.variables}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    file = site.home / "conf/models.config"
+    assert file.read_text() != sent.read_text(), "it was killed before it wrote"
+    site.models("promote", "a", "2", "--label", "stable")
+    client = ModelServer(f"127.0.0.1:{site.backend_port}", message_bytes=2**20)
+    active = client.config(time.monotonic() + 10)
+    client.close()
+    assert model_config.parse(file.read_text(), where="file") == active
+    assert model_config.read(site.home / "run/models.config") == active
+    assert site.predict("/a/predict?label=stable")["model"]["version"] == 2

@@ -47,7 +47,8 @@ class BatchParity:
         self._verified: dict[int, bool] = {}
         self._not_before: dict[int, float] = {}  # when a version may be asked
         self._tries: dict[int, int] = {}  # without a result
-        self._forgotten = 0
+        self._asking: dict[int, object] = {}  # the verification under way; a version that was forgotten has none
+        self._sound_input: Arrays | None = None
 
     def is_verified(self, version: int | None) -> bool:
         """Whether the version was found to answer batches as single requests."""
@@ -57,26 +58,41 @@ class BatchParity:
         """Verify the version in the background, unless that was done of late, or is under way."""
         if time.monotonic() >= self._not_before.get(version, 0.0):
             self._not_before[version] = time.monotonic() + 10 * CALL_SECONDS
-            gevent.spawn(self._verify, version, self._forgotten)
+            asking = self._asking[version] = object()
+            gevent.spawn(self._verify, version, asking)
 
-    def forget(self, version: int | None = None) -> None:
-        """Take a version, or all, for verified no more: what it answers with may be other files by now."""
-        self._forgotten += 1
-        for known in (self._verified, self._not_before):
-            if version is None:
-                known.clear()
-            else:
-                known.pop(version, None)
+    def forget(self, version: int) -> None:
+        """Take a version for verified no more: what it answers with may be other files by now."""
+        for known in (self._verified, self._not_before, self._asking):
+            known.pop(version, None)
 
-    def _verify(self, version: int, forgotten: int) -> None:
+    def forget_all(self) -> None:
+        """Take no version for verified."""
+        for version in {*self._verified, *self._not_before}:
+            self.forget(version)
+
+    def probe(self, target: Target, deadline: float) -> None:
+        """Call the target with an example that a verification was done with. Raises one of `errors.RequestError`."""
+        if self._sound_input is not None:
+            self._backend.predict(target, self._sound_input, deadline)
+
+    def _verify(self, version: int, asking: object) -> None:
+        tries = self._tries.get(version, 0) + 1
+        pause = min(RETRY_SECONDS * 2 ** (tries - 1), MAX_RETRY_SECONDS)
         try:
             mismatch = self._mismatch(replace(self._target, version=version, label=""))
-        except RequestError as exc:
-            tries = self._tries[version] = self._tries.get(version, 0) + 1
-            log.info("%s version %d: batch parity not verified yet (%s)", self._target.model, version, exc)
-            self._not_before[version] = time.monotonic() + min(RETRY_SECONDS * 2 ** (tries - 1), MAX_RETRY_SECONDS)
+        except Exception as exc:
+            if self._asking.get(version) is not asking:
+                return
+            self._tries[version] = tries
+            self._not_before[version] = time.monotonic() + pause
+            if isinstance(exc, RequestError):
+                log.info("%s version %d: batch parity not verified yet (%s)", self._target.model, version, exc)
+            else:
+                self._verified.pop(version, None)
+                log.exception("%s version %d: the verification of batch parity failed", self._target.model, version)
             return
-        if forgotten != self._forgotten:
+        if self._asking.get(version) is not asking:  # forgotten meanwhile
             return
         self._tries.pop(version, None)
         self._not_before[version] = time.monotonic() + CONFIRM_SECONDS
@@ -112,6 +128,7 @@ class BatchParity:
             batched = rows.split(together, [form.rows for form in forms])
         except InternalError as exc:
             return f"it does not answer a batch ({_first_line(exc)})"
+        self._sound_input = examples[0]
         for single, part in zip(singles, batched, strict=True):
             for name, alone in single.items():
                 if name not in part or not _is_close(alone, part[name]):

@@ -69,7 +69,7 @@ class SharedCalls:
     def _batcher(self) -> Batcher[tuple[Arrays, int], _Answered]:
         batcher: Batcher[tuple[Arrays, int], _Answered] | None = getattr(self._local, "batcher", None)
         if batcher is None:
-            batcher = self._local.batcher = Batcher(self._call, self._limits)
+            batcher = self._local.batcher = Batcher(self._call, self._limits, self._probe)
         return batcher
 
     def _call(
@@ -83,6 +83,10 @@ class SharedCalls:
         if self._parity is None or not self._parity.is_verified(answer.version):
             return [self._alone(target, *request, deadline) for request in requests]
         return [_Answered(part, answer.version) for part in rows.split(answer.outputs, counts)]
+
+    def _probe(self, key: tuple[Target, Any], deadline: float) -> None:
+        if self._parity is not None:
+            self._parity.probe(key[0], deadline)
 
     def _alone(self, target: Target, inputs: Inputs, count: int, deadline: float) -> _Answered:
         try:
@@ -104,6 +108,8 @@ class SharedCalls:
         if self._parity is None:
             return
         if isinstance(error, Unreachable):
-            self._parity.forget()
-        else:
-            self._parity.forget(target.version if target.version is not None else self._versions.get(target))
+            self._parity.forget_all()
+            return
+        version = self._versions.get(target) if target.version is None else target.version
+        if version is not None:
+            self._parity.forget(version)

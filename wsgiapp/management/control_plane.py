@@ -27,7 +27,7 @@ from wsgiapp.management import config_edit, settings_check
 from wsgiapp.management.config_check import Finding
 from wsgiapp.management.models_file import ModelsFile
 from wsgiapp.settings.schema import Settings
-from wsgiapp.tfserving import model_config, version_dirs
+from wsgiapp.tfserving import model_config, texts, version_dirs
 from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus
 from wsgiapp.tfserving.model_config import ModelConfig
 
@@ -112,7 +112,7 @@ class ControlPlane:
 
     def reload(self, *, force: bool = False) -> list[Finding]:
         """Apply `models.config`, unless `check` finds errors in it; its findings."""
-        with self._file.locked():
+        with self._exclusive():
             text = self._file.read()
             findings = self._checked(text, self.config(), force)
             try:
@@ -120,9 +120,9 @@ class ControlPlane:
             except RequestError:
                 # A model that cannot be loaded is an error, but one that leaves the others, and so the rest, active.
                 if self._is_active(self._file.parse(text)):
-                    self._file.write_rendered(text)
+                    self._keep(text)
                 raise
-            self._file.write_rendered(text)
+            self._keep(text)
             return findings
 
     def replace(self, text: str, *, force: bool = False) -> list[Finding]:
@@ -131,13 +131,13 @@ class ControlPlane:
         When it is rejected, or a model of it does not become available in time, all is as it was before; with `force`
         only when it is rejected: a model that does not become available is a finding then.
         """
-        with self._file.locked():
+        with self._exclusive():
             self._file.require_known_folders(self._file.parse(text, where="body"))
             before = self.config()
             findings = self._checked(text, before, force)
             with self._all_or_nothing(before, "not applied"):
                 try:
-                    self._apply(text)
+                    self._apply_noted(text)
                 except RequestError as exc:
                     if not (force and self._is_active(self._file.parse(text))):
                         raise
@@ -150,7 +150,7 @@ class ControlPlane:
 
         When the version does not become AVAILABLE in time, or the label cannot be moved, all is as it was before.
         """
-        with self._file.locked():
+        with self._exclusive():
             before, text = self.config(), self._file.read()
             if self._file.parse(text) != before:
                 raise Conflict(f"{self._file.path} has changes that are not active; check and reload it first")
@@ -158,10 +158,10 @@ class ControlPlane:
             loading = self._with_version(text, configured, version)
             with self._all_or_nothing(before, "not promoted", Conflict):
                 if loading != text:
-                    self._apply(loading)
+                    self._apply_noted(loading)
                 self._wait_until_available(model, version)
                 promoted = config_edit.with_label(loading, model, label, version)
-                self._apply(promoted)
+                self._apply_noted(promoted)
                 self._file.write(promoted)
             return configured.labels.get(label)
 
@@ -191,6 +191,23 @@ class ControlPlane:
             return False
 
     @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One change at a time. What a process that was killed had applied, and not written yet, is written first.
+
+        TF Serving itself does not tell what it has applied: there the operator's file stays, until it is reloaded.
+        """
+        with self._file.locked():
+            intended = self._file.intent()
+            if intended is not None and self.config() == self._file.parse(intended):
+                try:
+                    self._file.write(intended)
+                except OSError as exc:
+                    raise Conflict(f"a change that was cut off is active, and cannot be written: {exc}") from exc
+                log.warning("models.config: a change that was cut off is active, and written now")
+            self._file.clear_intent()
+            yield
+
+    @contextmanager
     def _all_or_nothing(
         self, before: ModelServerConfig, what: str, kind: type[RequestError] | None = None
     ) -> Iterator[None]:
@@ -206,10 +223,28 @@ class ControlPlane:
             told = next(
                 (each for each in (Unavailable, DeadlineExceeded, InvalidArgument) if isinstance(exc, each)), Conflict
             )
-            raise (kind or told)(f"{what}: {exc}; {now}") from exc
+            reason = str(exc).removesuffix(texts.APPLIED_ALL_THE_SAME)
+            raise (kind or told)(f"{what}: {reason}; {now}") from exc
         except BaseException:  # Ctrl-C
             self._roll_back(before)
             raise
+        finally:
+            self._file.clear_intent()
+
+    def _keep(self, text: str) -> None:
+        """Have the model server start with what is active now. Raises `Conflict` where that cannot be written."""
+        try:
+            self._file.write_rendered(text)
+        except OSError as exc:
+            raise Conflict(
+                f"{self._file.path} is active, but a model server that restarts would start with the configuration "
+                f"from before: {exc}"
+            ) from exc
+
+    def _apply_noted(self, text: str) -> None:
+        """Apply what will be written then."""
+        self._file.note_intent(text)
+        self._apply(text)
 
     def _apply(self, text: str) -> None:
         self._backend.reload(self._file.parse(text), _in(self._settings.management.seconds))

@@ -1,6 +1,7 @@
 """`ModelsFile`: the operator's `models.config`, and the rendered one that the model server starts with."""
 
 import fcntl
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ class ModelsFile:
         self._settings = settings
         self.path = settings.conf / NAME
         self.rendered_path = settings.run / NAME
+        self._intent_path = settings.run / f"{NAME}.intent"
 
     def read(self) -> str:
         """The operator's text."""
@@ -51,6 +53,22 @@ class ModelsFile:
     def write_rendered(self, text: str) -> None:
         """Have the model server start with `text` from now on."""
         replace_file(self.rendered_path, self._filled(text))
+
+    def note_intent(self, text: str) -> None:
+        """Remember that `text` is about to be applied, and then written: a process may be killed in between."""
+        replace_file(self._intent_path, json.dumps({"before": self.read(), "text": text}))
+
+    def intent(self) -> str | None:
+        """The text that a process was killed with before it wrote it, unless somebody has edited the file since."""
+        try:
+            noted = json.loads(self._intent_path.read_text(encoding="utf-8"))
+            return str(noted["text"]) if self.read() in (noted["before"], noted["text"]) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def clear_intent(self) -> None:
+        """What was intended has been done, or was undone."""
+        self._intent_path.unlink(missing_ok=True)
 
     def require_known_folders(self, config: ModelServerConfig) -> None:
         """What comes over HTTP may name the folders that hold models already, and no other ones."""

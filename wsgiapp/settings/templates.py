@@ -42,9 +42,21 @@ def replace_file(path: Path, text: str) -> bool:
 
 
 def replace_files(texts: Mapping[Path, str]) -> None:
-    """Write files so that readers see the old or the new ones; none is replaced when one cannot be written."""
+    """Write files so that readers see the old or the new ones; when one cannot be replaced, none is."""
     beside = {path: path.with_name(f"{path.name}.new") for path in texts}
     for path, text in texts.items():
         beside[path].write_text(text, encoding="utf-8")
-    for path in texts:
-        beside[path].replace(path)
+    before: dict[Path, bytes | None] = {}
+    try:
+        for path in texts:
+            old = path.read_bytes() if path.exists() else None
+            beside[path].replace(path)
+            before[path] = old
+    except OSError:
+        for path, content in before.items():
+            if content is None:
+                path.unlink()
+            else:
+                beside[path].write_bytes(content)
+                beside[path].replace(path)
+        raise

@@ -84,6 +84,11 @@ LABEL_NOT_AVAILABLE = (
 MODELS_NOT_AVAILABLE = "{count} model(s) did not become available: {{{models}}}"
 MODEL_NOT_AVAILABLE = "{{{{name: {name}}} due to error: {error}}}, "
 VERSION_NOT_AVAILABLE = "{{{{name: {name} version: {version}}} due to error: {error}}}, "
+# Not TF Serving's: the built-in model server adds it, and a gateway that takes the configuration back leaves it out.
+APPLIED_ALL_THE_SAME = (
+    " The configuration is applied, the other models are not affected, and what failed is tried again: repair its "
+    "files, or send another configuration"
+)
 
 # util/proto_util.h
 INVALID_PROTOBUF_FILE = "Invalid protobuf file: '{path}'"

@@ -196,7 +196,4 @@ def _failure_text(failures: list[Failure]) -> str:
         for each in failures
     )
     count = len({each.model for each in failures})
-    return (
-        f"{texts.MODELS_NOT_AVAILABLE.format(count=count, models=models)} The configuration is applied, the other "
-        "models are not affected, and what failed is tried again: repair its files, or send another configuration"
-    )
+    return texts.MODELS_NOT_AVAILABLE.format(count=count, models=models) + texts.APPLIED_ALL_THE_SAME
