@@ -85,8 +85,8 @@ def test_rest_and_a_watched_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("home", ["ho me", "家", "50%", "%(x)s %s"])
-def test_odd_names_of_home(tmp_path: Path, home: str) -> None:
-    made = loaded(tmp_path, home, WSGIAPP_HTTP_PORT="18999")
+def test_odd_names_of_home(tmp_path_factory: pytest.TempPathFactory, home: str) -> None:
+    made = loaded(tmp_path_factory.mktemp("h"), home, WSGIAPP_HTTP_PORT="18999")
     render(made)
     models = model_config.models_of(model_config.read(made.run / "models.config"), where="")
     assert models["lstm"].base_path == made.home / "models" / "lstm"
