@@ -18,10 +18,11 @@ TWO_FILES_AT_A_TIME = --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models up down status restart logs test newest docs bench soak lint clean
+.PHONY: help setup models up down status restart logs supervisorctl install-service uninstall-service test newest docs \
+	bench soak lint clean
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## make the virtual environment, install Nginx where it is missing
 
@@ -59,6 +60,15 @@ restart: .venv/installed ## restart the workers one by one, without losing a req
 
 logs: .venv/installed ## follow all logs
 	@$(BIN)/wsgiapp logs
+
+supervisorctl: .venv/installed ## supervisord's own client, for this stack: make supervisorctl ARGS="tail -f modelserver"
+	@set -f; $(BIN)/supervisorctl -c "$(WSGIAPP_HOME)/run/supervisord.conf" $(ARGS)
+
+install-service: .venv/installed ## start at boot: writes /etc/systemd/system/wsgiapp.service (SERVICE=name), with sudo
+	@$(BIN)/python scripts/service.py install $(SERVICE)
+
+uninstall-service: .venv/installed ## stop the service, and start it no more at boot
+	@$(BIN)/python scripts/service.py uninstall $(SERVICE)
 
 test: models .venv/installed-dev ## run all tests; coverage by package
 	@mkdir -p "$(WSGIAPP_HOME)/tmp/coverage" && rm -f "$(WSGIAPP_HOME)/tmp/coverage/"*

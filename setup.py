@@ -19,6 +19,7 @@ setup(
     packages=find_packages(include=["wsgiapp", "wsgiapp.*"]),
     python_requires=">=3.11",
     install_requires=[
+        "flatbuffers>=24.3",  # signatures in the metadata of TensorFlow Lite models; TensorFlow brings it along
         "gevent>=24.11",  # the workers' event loop and HTTP server
         "grpcio>=1.70",  # the built-in model server
         "grpcio-health-checking>=1.70",  # the standard health service of the built-in model server
@@ -52,18 +53,20 @@ setup(
         "dev": [
             "coverage>=7.10",  # coverage of all processes of the tests
             "flask>=3.0",  # a service of the tutorials' kind, which calls the stack's model server
+            "gunicorn>=23.0",  # conf/gunicorn.py
             "mypy>=1.13",  # types
             "playwright>=1.49",  # drives Debian's browser: a page of another origin calls the service
             "pytest>=8.3",  # tests
             "pytest-xdist>=3.6",  # two of their files at a time
+            "pyuwsgi>=2.0.28",  # conf/uwsgi.ini: uWSGI as a wheel, with its gevent plugin
             "requests>=2.32",  # the client example
             "ruff>=0.8",  # format and lint
             "tensorflow-text>=2.18",  # models of TensorFlow Text are loaded
             "types-protobuf>=5.29",  # types of the messages' runtime
         ],
-        "text": [
-            "tensorflow-text>=2.18",  # its operations, for models that have them; of the same version as tensorflow
-        ],
+        "gunicorn": ["gunicorn>=23.0"],  # app.server = "gunicorn"
+        "text": ["tensorflow-text>=2.18"],  # operations of TensorFlow Text; of tensorflow's own version
+        "uwsgi": ["pyuwsgi>=2.0.28"],  # app.server = "uwsgi"
     },
     entry_points={
         "console_scripts": [

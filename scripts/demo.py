@@ -3,6 +3,7 @@
 import argparse
 import base64
 import json
+import shlex
 import sys
 import urllib.error
 import urllib.request
@@ -13,18 +14,20 @@ import cv2
 import numpy as np
 
 from wsgiapp.deployment.stack import Stack
+from wsgiapp.deployment.stack_settings import stack_settings
 from wsgiapp.errors import WsgiappError
-from wsgiapp.settings.loading import load_settings
 
 TEXT = "我很喜欢中国银行的产品"
 SIZE = 240
+# The service is on this machine, which a proxy would look for on its own.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def main() -> int:
     """The exit status: 0 when each demo model that is configured answered."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     try:
-        configured = load_settings()
+        configured, _ = stack_settings()
         address = Stack(configured).address
         if "lstm" in configured.models:
             show_text(f"{address}/lstm/predict")
@@ -42,7 +45,7 @@ def show_text(url: str) -> None:
     """One sentence, as a GET with base64."""
     line = base64.urlsafe_b64encode(TEXT.encode()).decode()
     print(f"\ntext   {TEXT}\n       curl '{url}?line={line}'")
-    with urllib.request.urlopen(f"{url}?line={quote(line)}", timeout=30) as response:
+    with DIRECT.open(f"{url}?line={quote(line)}", timeout=30) as response:
         print(f"       {response.read().decode().strip()}")
 
 
@@ -53,8 +56,9 @@ def show_image(url: str, folder: Path) -> None:
     cv2.imwrite(str(picture), draw_cat())
     headers = {"Content-Type": "image/jpeg"}
     request = urllib.request.Request(url, picture.read_bytes(), headers)
-    print(f"\nimage  {picture}\n       curl -H 'Content-Type: image/jpeg' --data-binary @{picture} '{url}'")
-    with urllib.request.urlopen(request, timeout=30) as response:
+    command = ["curl", "-H", "Content-Type: image/jpeg", "--data-binary", f"@{picture}", url]
+    print(f"\nimage  {picture}\n       {shlex.join(command)}")
+    with DIRECT.open(request, timeout=30) as response:
         answer = json.load(response)
     mask.write_bytes(base64.b64decode(answer["img_out"]))
     shown = {**answer, "img_out": f"{answer['img_out'][:24]}... ({len(answer['img_out'])} characters)"}

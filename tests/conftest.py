@@ -20,6 +20,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # over). So the threads of the tests' own process are not traced; those of the processes that they start are.
 threading.settrace(None)  # type: ignore[arg-type]
 
+# gRPC's own client, requests and curl would ask a company's proxy for 127.0.0.1. Tests of the project's own set one.
+for variable in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
+    os.environ.pop(variable, None)
+    os.environ.pop(variable.upper(), None)
+
 TINY_MODEL = SUPPORT / "tiny_model.py"
 
 

@@ -12,7 +12,7 @@ import gevent
 import gevent.event
 import numpy as np
 import pytest
-from werkzeug.test import Client
+from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
 
 from support.http_client import multipart
 from support.images import image_file, photograph
@@ -26,6 +26,7 @@ from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus
 from wsgiapp.web.access_log import log_access
 from wsgiapp.web.problems import STATUS_BY_ERROR
 from wsgiapp.web.response import TITLES
+from wsgiapp.web.views import health
 
 TOML = """
 [models.lstm]
@@ -131,6 +132,24 @@ def test_a_form_is_read_like_a_url(site: Site) -> None:
     assert answer.json == {"status": 0, "classes_id": 2, "model": LSTM}
 
 
+def test_raw_bytes_that_are_not_utf_8(site: Site) -> None:
+    """`line=我` as a client in GBK sends it, neither base64 nor percent-encoded; werkzeug's own client cannot."""
+
+    def ask(query: bytes, method: str = "GET", body: bytes = b"", kind: str = "") -> tuple[int, dict[str, Any]]:
+        environ = EnvironBuilder("/predict", method=method, data=body, content_type=kind).get_environ()
+        content, status, _ = run_wsgi_app(site.app, {**environ, "QUERY_STRING": query.decode("latin-1")})
+        return int(status.split()[0]), json.loads(b"".join(content))
+
+    for query in (b"line=\xce\xd2", b"line=%CE%D2", b"words=['\xce\xd2']", b"label=\xce\xd2&line=YQ"):
+        status, problem = ask(query)
+        assert (status, problem["field"]) == (400, query.partition(b"=")[0].decode())
+        assert "not UTF-8 (a byte is 0xCE)" in problem["detail"]
+    assert ask(b"line=YQ&u=\xce\xd2") == (200, {"status": 0, "classes_id": 1, "model": LSTM})
+    assert ask(b"u=\xce\xd2", "POST", b'{"line": "a"}', "application/json")[0] == 200
+    status, problem = ask(b"", "POST", b"line=\xce\xd2", "application/x-www-form-urlencoded")
+    assert (status, problem["field"]) == (400, "line")
+
+
 def test_image_forms(site: Site) -> None:
     file = image_file(photograph())
     body, content_type = multipart("img", "p.png", file, encoding="npy")
@@ -181,6 +200,9 @@ def test_a_bare_picture_says_so_in_its_head(site: Site) -> None:
         ("/predict?version=x", "version"),
         ("/predict?version=", "version"),
         ("/predict?version=-1", "version"),
+        (f"/predict?version={'9' * 5000}", "version"),
+        ("/predict?version=%FF", "version"),
+        (f"/lstm/versions/{'9' * 5000}/predict", "version"),
         ("/predict?version=9223372036854775808", "version"),
         ("/predict?label=", "label"),
         ("/lstm/versions/1.5/predict", "version"),
@@ -314,7 +336,15 @@ def test_a_bug_tells_the_client_nothing_and_the_log_everything(site: Site, caplo
     assert "find-me" in caplog.text and "ZeroDivisionError: secret" in caplog.text
 
 
-def test_health_and_readiness(site: Site) -> None:
+def test_readiness_says_whose_it_is(site: Site) -> None:
+    """By which `make up` knows that it is not another program that answers on its port."""
+    instances = {site.client.get("/readyz").headers[health.INSTANCE_HEADER]}
+    site.backend.error = Unavailable("away")
+    instances.add(site.client.get("/readyz").headers[health.INSTANCE_HEADER])
+    assert instances == {site.app.planes.instance} and instances != {""}
+
+
+def test_health_and_readiness(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert site.client.get("/healthz").json == {"status": 0}
     assert site.client.get("/readyz").json == {"status": 0, "models": ["lstm", "cv_sod"]}
     site.backend.state = ModelVersionStatus.LOADING
@@ -324,8 +354,22 @@ def test_health_and_readiness(site: Site) -> None:
         "lstm: no version is AVAILABLE (3 LOADING)",
         "cv_sod: no version is AVAILABLE (3 LOADING)",
     ]
+    ended = ModelVersionStatus(version=3, state=ModelVersionStatus.END)
+    ended.status.error_message = "Op type not registered 'X'"
+    site.backend.status = lambda target, deadline: [ended]  # type: ignore[method-assign]
+    reasons = json.loads(site.client.get("/readyz").data)["missing"]
+    assert reasons[0] == "lstm: no version is AVAILABLE (3 END: Op type not registered 'X')"
+    del site.backend.status
     site.backend.error = Unavailable("away")
     assert json.loads(site.client.get("/readyz").data)["missing"] == ["lstm: away", "cv_sod: away"]
+    site.backend.error = ZeroDivisionError("secret")
+    answer = site.client.get("/readyz")
+    assert (answer.status_code, b"secret" in answer.data) == (503, False)
+    assert json.loads(answer.data)["missing"] == [
+        "lstm: its check failed (ZeroDivisionError); see the worker's log",
+        "cv_sod: its check failed (ZeroDivisionError); see the worker's log",
+    ]
+    assert "the check of model lstm" in caplog.text and "ZeroDivisionError: secret" in caplog.text
     assert site.client.get("/healthz").status_code == 200
 
 

@@ -5,14 +5,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from typing import Any, BinaryIO
+from io import FileIO
+from typing import Any
 
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
 
 from wsgiapp.backend.interface import Backend, Target
 from wsgiapp.backend.model_server import ModelServer
-from wsgiapp.errors import SettingsError
+from wsgiapp.errors import SettingsError, with_cause
 from wsgiapp.inference.admission import Admission
 from wsgiapp.inference.batch_parity import BatchParity
 from wsgiapp.inference.batcher import BatchLimits
@@ -23,12 +24,13 @@ from wsgiapp.inference.route import Route
 from wsgiapp.inference.shared_calls import SharedCalls
 from wsgiapp.inference.traffic import Split
 from wsgiapp.management.control_plane import ControlPlane
+from wsgiapp.observability import logs
 from wsgiapp.pipelines import registry
 from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
-from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.started import process_settings
 from wsgiapp.settings.tables.models import Model
-from wsgiapp.web.access_log import WSGIApplication, log_access
+from wsgiapp.web.access_log import Stream, WSGIApplication, log_access
 from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors, is_preflight
 from wsgiapp.web.planes import Planes
@@ -100,7 +102,7 @@ class Application:
             response = self.dispatch_request(request)
         except Exception as exc:
             response = error_response(exc, request)
-            request.note(error=_reason(exc))
+            request.note(error=with_cause(exc))
             if response.status == 500:
                 log.exception("request %s failed", request.id)
         response.headers.append(("X-Request-ID", request.id))
@@ -132,7 +134,7 @@ class Application:
         self.planes.data.close()
 
 
-def create_app(settings: Settings, access_log: BinaryIO) -> Application:
+def create_app(settings: Settings, access_log: Stream) -> Application:
     """Wire everything. The channel is made here, so call it in the process that serves, after any fork."""
     # OpenCV's own check of what it is about to allocate, behind the pipelines'; it reads this when it is imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.limits.image_pixels)
@@ -160,7 +162,7 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         Admission(limits.inflight),
         settings.backend.deadline_seconds,
     )
-    return Planes(data, ControlPlane(settings, backend))
+    return Planes(data, ControlPlane(settings, backend), settings.instance)
 
 
 def _route(model: Model, backend: Backend, resources: Resources, threads: NativeThreads) -> Route:
@@ -184,16 +186,15 @@ def _route(model: Model, backend: Backend, resources: Resources, threads: Native
 
 
 def __getattr__(name: str) -> Any:
-    """`wsgiapp.app:application`, for any WSGI server: made, and warmed, when it is first asked for."""
+    """`wsgiapp.app:application`, for any WSGI server: made, and warmed, when it is first asked for.
+
+    Its access log is standard output, which such a server's processes share: each line is written at once and whole.
+    """
     if name != "application":
         raise AttributeError(name)
-    app = create_app(load_settings(), sys.stdout.buffer)
+    settings = process_settings()
+    logs.configure(settings.log.level)
+    app = create_app(settings, FileIO(sys.stdout.fileno(), "wb", closefd=False))
     app.warm_up()
     globals()["application"] = app
     return app
-
-
-def _reason(exc: Exception) -> str:
-    """What the log says of an error: the cause's words too, which the client was spared."""
-    details = getattr(exc.__cause__, "details", "")
-    return f"{exc} ({details})" if details else str(exc)

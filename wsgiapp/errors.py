@@ -18,6 +18,7 @@ WsgiappError
     ├── Cancelled            the caller cancelled the call
     ├── Unimplemented        the model server does not know the call
     ├── Unavailable          nobody can answer now; the same request may work in a moment
+    │   ├── Unreachable      ... because no model server can be reached
     │   └── Overloaded       ... because this worker has too many predictions in flight
     ├── DeadlineExceeded     the answer did not come in time
     └── InternalError        the model server failed, or its answer makes no sense
@@ -103,9 +104,13 @@ class Unimplemented(RequestError):
 
 
 class Unavailable(RequestError):
-    """Raised when the model server cannot be reached, or does not serve yet. `retry_after` is in seconds."""
+    """Raised when the model server says so, or does not serve yet. `retry_after` is in seconds."""
 
     retry_after = 1
+
+
+class Unreachable(Unavailable):
+    """Raised when no model server can be reached, or the connection to it was lost."""
 
 
 class Overloaded(Unavailable):
@@ -118,3 +123,9 @@ class DeadlineExceeded(RequestError):
 
 class InternalError(RequestError):
     """Raised when the model server failed, or answered something that cannot be read."""
+
+
+def with_cause(error: Exception) -> str:
+    """An error's text for the operator: with the cause's words, an address for example, which clients are spared."""
+    details = getattr(error.__cause__, "details", "")
+    return f"{error} ({details})" if details and details not in str(error) else str(error)

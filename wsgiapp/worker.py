@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from wsgiapp.errors import WsgiappError
     from wsgiapp.observability import logs
-    from wsgiapp.settings.loading import load_settings
+    from wsgiapp.settings.started import process_settings
 
     parser = argparse.ArgumentParser(prog="python -m wsgiapp.worker", description="one gateway worker")
     parser.add_argument("--listen", metavar="HOST:PORT", help="bind this address instead of using descriptor 0")
@@ -41,18 +41,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.parent_pipe is not None:
             _end_with_parent(options.parent_pipe)
-        configured = load_settings()
-        logs.configure(configured.log.level)
+        configured = process_settings()
         from wsgiapp.app import create_app
-        from wsgiapp.server.serving import open_access_log, serve
+        from wsgiapp.server.serving import open_access_log, process_log, serve
 
         if options.listen:
             host, _, port = options.listen.rpartition(":")
             listener = socket.create_server((host, int(port)), backlog=1024)
         else:
             listener = socket.socket(fileno=0)
-        access_log = open_access_log()
-        serve(create_app(configured, access_log), access_log, configured, listener, options.socket)
+        with process_log():
+            logs.configure(configured.log.level)
+            access_log = open_access_log()
+            serve(create_app(configured, access_log), access_log, configured, listener, options.socket)
     except (WsgiappError, OSError) as exc:
         print(f"wsgiapp: {exc}", file=sys.stderr)
         return 1

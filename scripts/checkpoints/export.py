@@ -6,9 +6,10 @@
 
 A tensor is named as in the graph (`conv1/Relu:0`, or `conv1/Relu` for its first output) or by the collection whose only
 entry it is. What the outputs do not need (losses, optimiser, input queues, summaries) stays behind. The weights are
-those of the checkpoint, under the names that the graph's own saver gives them, and nothing initialises them again,
-neither here nor when the model is loaded. The model is written beside its place, loaded, and asked for a prediction,
-which must be that of the restored graph; then it is renamed into its place. A failure leaves nothing behind.
+those of the checkpoint, or of the newest one in a folder, under the names that the graph's own saver gives them, and
+nothing initialises them again, neither here nor when the model is loaded. The model is written beside its place,
+loaded, and asked for a prediction, which must be that of the restored graph; then it is renamed into its place. A
+failure leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if __name__ == "__main__":  # run as a file: imports begin at scripts/
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from checkpoints.meta_graph import PLACEHOLDERS, VARIABLES, CheckpointError, MetaGraph, Signature, shortened
+from checkpoints.newest import prefix_of
 from quiet import quiet, scratch
 
 # `restored_graph` imports TensorFlow, so `run` imports it: a rejection comes at once.
@@ -103,7 +105,12 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--meta", type=Path, required=True, metavar="FILE", help="the graph: the .meta file of the checkpoint")
-    add("--checkpoint", required=True, metavar="PREFIX", help="the weights: PREFIX.index and PREFIX.data-...")
+    add(
+        "--checkpoint",
+        required=True,
+        metavar="PREFIX",
+        help="the weights: PREFIX.index and PREFIX.data-..., or a folder, of which the newest are taken",
+    )
     add("--out", type=Path, required=True, metavar="DIR/VERSION", help="version directory, e.g. var/models/cv_sod/2")
     add("--input", action="append", required=True, metavar="NAME=TENSOR", help="an input of the signature")
     add("--output", action="append", required=True, metavar="NAME=TENSOR", help="an output of the signature")
@@ -139,17 +146,18 @@ def run(options: argparse.Namespace, progress: Progress, interruption: Interrupt
     signature = read_signature(meta, options)
     reject_unservable(meta, signature)
     samples = read_samples(options.sample, signature)
+    prefix = prefix_of(options.checkpoint)
     progress.say(f"read {options.meta}: {len(meta.nodes)} nodes, written by TensorFlow {meta.version}")
     with quiet():
         from checkpoints import restored_graph
     progress.say("imported TensorFlow")
-    checkpoint = restored_graph.Checkpoint(options.checkpoint)
+    checkpoint = restored_graph.Checkpoint(prefix)
     with restored_graph.new_session() as session:
         restored = restored_graph.RestoredGraph(session, meta, signature, f"--meta {options.meta}")
         progress.say(f"imported the {restored.nodes} nodes that the signature needs")
         missing = restored.restore(checkpoint, allow_missing=options.allow_missing)
         count = len(restored.variables)
-        progress.say(f"restored {count - len(missing)} of {count} variables from {options.checkpoint}")
+        progress.say(f"restored {count - len(missing)} of {count} variables from {prefix}")
         if missing:
             progress.say(f"initialised the others, which the checkpoint lacks: {shortened(missing)}")
         inputs, expected = restored.predict(samples)

@@ -5,8 +5,9 @@ set -euo pipefail
 address=${1:-http://127.0.0.1:8080}
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
+# The service is in one's own network, so that no proxy of the environment (http_proxy) is asked.
 # An answer with an error status prints its body, too, and ends the script; 503 means "again in a moment".
-ask() { curl --silent --show-error --fail-with-body --retry 3 --max-time 30 "$@"; }
+ask() { curl --silent --show-error --fail-with-body --retry 3 --max-time 30 --noproxy '*' "$@"; }
 
 echo '--- a text in the URL, as base64'
 line=$(printf %s '我很喜欢中国银行的产品' | base64 | tr -d '\n')

@@ -17,7 +17,11 @@ from wsgiapp.tfserving.stubs import ModelServiceStub, PredictionServiceStub
 from wsgiapp.tfserving.tensors import decode_tensor, encode_tensor
 
 # The default of 4 MB is less than one large picture. A channel is made once and shared by all threads.
-OPTIONS = [("grpc.max_send_message_length", 64 * 2**20), ("grpc.max_receive_message_length", 64 * 2**20)]
+OPTIONS = [
+    ("grpc.max_send_message_length", 64 * 2**20),
+    ("grpc.max_receive_message_length", 64 * 2**20),
+    ("grpc.enable_http_proxy", 0),  # a proxy of the environment would look for 127.0.0.1 on itself
+]
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ def open_session() -> requests.Session:
     """A session with a connection a thread. Predictions only read, so that a POST, too, may be sent again."""
     retry = Retry(total=5, backoff_factor=0.2, status_forcelist=[502, 503], allowed_methods=None, raise_on_status=False)
     session = requests.Session()
+    session.trust_env = False  # no proxy of the environment (http_proxy), which would look for 127.0.0.1 on itself
     session.mount("http://", HTTPAdapter(pool_maxsize=THREADS, max_retries=retry))
     return session
 

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import gevent
@@ -19,7 +20,15 @@ from support.processes import Process, free_port, poll, python_module
 from wsgiapp.backend.channel import CallError, Code
 from wsgiapp.backend.interface import Target
 from wsgiapp.backend.model_server import ERROR_BY_CODE, ModelServer
-from wsgiapp.errors import DeadlineExceeded, InternalError, InvalidArgument, NotFound, RequestError, Unavailable
+from wsgiapp.errors import (
+    DeadlineExceeded,
+    InternalError,
+    InvalidArgument,
+    NotFound,
+    RequestError,
+    Unavailable,
+    Unreachable,
+)
 from wsgiapp.tfserving.messages import ModelVersionStatus
 
 X = np.array([[2.0], [4.0]], np.float32)
@@ -162,17 +171,42 @@ def test_a_model_server_that_hangs_costs_the_deadline_and_no_more() -> None:
             assert time.monotonic() - started < 3
 
 
-def test_an_answer_that_is_no_message() -> None:
+@contextmanager
+def served(predict: Callable[[bytes, grpc.ServicerContext], bytes]) -> Iterator[ModelServer]:
+    """A client of a server whose predictions are a function."""
     server = grpc.server(ThreadPoolExecutor(1))
-    garbage = grpc.unary_unary_rpc_method_handler(lambda request, context: b"\xff")
-    handler = grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", {"Predict": garbage})
-    server.add_generic_rpc_handlers((handler,))
+    handler = grpc.unary_unary_rpc_method_handler(predict)
+    service = grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", {"Predict": handler})
+    server.add_generic_rpc_handlers((service,))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    for client in connected(f"127.0.0.1:{port}"):
-        with pytest.raises(InternalError, match="the model server's answer is not a PredictResponse"):
-            client.predict(Target("tiny"), {"x": X}, soon())
-    server.stop(None)
+    try:
+        yield from connected(f"127.0.0.1:{port}")
+    finally:
+        server.stop(None)
+
+
+def test_an_answer_that_is_no_message() -> None:
+    with (
+        served(lambda request, context: b"\xff") as client,
+        pytest.raises(InternalError, match="the model server's answer is not a PredictResponse"),
+    ):
+        client.predict(Target("tiny"), {"x": X}, soon())
+
+
+def test_what_the_server_itself_calls_unavailable_is_an_answer() -> None:
+    calls = []
+
+    def full(request: bytes, context: grpc.ServicerContext) -> bytes:
+        calls.append(request)
+        context.abort(
+            grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full"
+        )
+
+    with served(full) as client, pytest.raises(Unavailable, match=r"^The batch scheduling queue .* is full$") as caught:
+        client.predict(Target("tiny"), {"x": X}, soon())
+    assert not isinstance(caught.value, Unreachable)
+    assert len(calls) == 1
 
 
 def test_a_model_server_that_comes_back_is_used_again(tiny_versions: dict[int, Path], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from wsgiapp.settings.loading import load_settings
 OTHER = {
     "app.backend": "container",
     "app.default_model": "cv_sod",
+    "app.server": "gunicorn",
     "app.workers": "5",
     "http.host": "0.0.0.0",
     "http.port": "18999",

@@ -164,6 +164,7 @@ def test_a_left_over_container_is_no_obstacle_and_down_leaves_none(stack: Runnin
     assert len(engine.containers()) == 1 and engine.containers() != before
     kill_supervision(stack)
     assert len(engine.containers()) == 1
+    (stack.home / "run/started.json").unlink()  # so that the shell's variables count
     blind = stack.wsgiapp("down", WSGIAPP_CONTAINER_ENGINE="docker --host unix:///nowhere")
     assert blind.returncode == 1 and "container.engine: it does not answer" in blind.stderr
     down = stack.wsgiapp("down", WSGIAPP_APP_BACKEND="embedded")
@@ -190,6 +191,7 @@ def test_a_unix_socket_and_no_network(
         assert found["HostConfig"]["NetworkMode"] == "none"
         assert [mount["Destination"] for mount in found["Mounts"] if mount["RW"]] == ["/run/wsgiapp"]
         assert address.resolve().parent.stat().st_mode & 0o777 == 0o700
+        (tmp_path / "models").symlink_to(stack.home / "models")
         second = stack.wsgiapp("up", WSGIAPP_HOME=str(tmp_path), WSGIAPP_HTTP_PORT=str(free_port()))
         assert f"backend.address: somebody listens on unix:{address}" in second.stderr
     finally:

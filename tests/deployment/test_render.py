@@ -84,8 +84,8 @@ def test_rest_and_a_watched_configuration(tmp_path: Path) -> None:
     assert {"--host=127.0.0.1", "--rest_api_port=8501"} <= set(command_of_model_server(loaded(tmp_path, **address)))
 
 
-@pytest.mark.parametrize("home", ["ho me", "家"])
-def test_odd_names_of_home(tmp_path: Path, home: str) -> None:
+@pytest.mark.parametrize("home", ["ho me", "家", "50%", "%(x)s %s"])
+def test_odd_homes(tmp_path: Path, home: str) -> None:
     made = loaded(tmp_path, home, WSGIAPP_HTTP_PORT="18999")
     render(made)
     models = model_config.models_of(model_config.read(made.run / "models.config"), where="")
@@ -149,6 +149,25 @@ def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
     assert "socket_mode=" not in text
 
 
+@needs_nginx
+@pytest.mark.parametrize(("server", "passes"), [("gunicorn", "proxy_pass http://"), ("uwsgi", "uwsgi_pass ")])
+def test_another_server_in_the_workers_place(tmp_path: Path, server: str, passes: str) -> None:
+    made = loaded(tmp_path, WSGIAPP_APP_SERVER=server, WSGIAPP_APP_WORKERS="3", WSGIAPP_LIMITS_INFLIGHT="64")
+    assert ("uwsgi.ini" in render(made)) == (server == "uwsgi")
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read(made.run / "supervisord.conf")
+    program = parser["program:app"]
+    assert "fcgi-program:app" not in parser and program["numprocs"] == "1"
+    assert f'/bin/{server}" ' in program["command"]
+    text = (made.run / "nginx.conf").read_text()
+    assert len(re.findall(rf"^ +{passes}(?:predictions|others);", text, re.MULTILINE)) == 3
+    entry = f'server "unix:{made.run}/app.sock" max_fails=0 max_conns={3 * 32 // 8};'
+    assert text.count(entry) == 8, "half of what three workers would take"
+    if server == "uwsgi":
+        ini = (made.run / "uwsgi.ini").read_text()
+        assert not PLACEHOLDER.search(ini) and f"\nsocket = {made.run}/app.sock\n" in ini and "\nprocesses = 3\n" in ini
+
+
 def test_a_unix_socket_to_the_built_in_model_server(tmp_path: Path) -> None:
     made = loaded(tmp_path, WSGIAPP_BACKEND_ADDRESS="unix:/a folder/serving.sock")
     render(made)
@@ -174,9 +193,10 @@ def test_without_the_built_in_model_server(tmp_path: Path) -> None:
     assert "[fcgi-program:app]" in text
 
 
-def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+@pytest.mark.parametrize("home", ["h" * 100, "家" * 33])  # bytes are counted, not characters
+def test_a_path_too_long_for_a_socket(tmp_path: Path, home: str) -> None:
     with pytest.raises(SettingsError, match=r"WSGIAPP_HOME = .*: too long"):
-        render(loaded(tmp_path, "h" * 100))
+        render(loaded(tmp_path, home))
 
 
 def test_an_unknown_placeholder(tmp_path: Path) -> None:
@@ -186,7 +206,7 @@ def test_an_unknown_placeholder(tmp_path: Path) -> None:
         render(made)
 
 
-@pytest.mark.parametrize("home", ["a*", "b?", "[c]", "50%"])
+@pytest.mark.parametrize("home", ["a*", "b?", "[c]"])
 def test_a_home_that_supervisord_cannot_take(tmp_path: Path, home: str) -> None:
     with pytest.raises(SettingsError, match="supervisord cannot take a path with"):
         render(loaded(tmp_path, home))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -21,12 +22,14 @@ from wsgiapp.settings.loading import load_settings
 from wsgiapp.web.problems import DETAIL_BY_STATUS
 
 WORKER = "app:app_00"
+PYTHON = shlex.quote(sys.executable)
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A stack that tests may break."""
-    stack = RunningStack(tmp_path_factory.mktemp("own"))
+    """A stack that tests may break, in a folder of an odd name, and in the shell of a company with a proxy."""
+    stack = RunningStack(tmp_path_factory.mktemp("own") / "50% 家 b")
+    stack.variables |= {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "no_proxy": ""}
     stack.variables["WSGIAPP_BACKEND_DEADLINE_SECONDS"] = "1"
     settings = stack.home / "conf/wsgiapp.toml"  # Nginx waits 5 s longer than the longest deadline
     settings.write_text(re.sub(r"(?m)^deadline_seconds = .*$", "deadline_seconds = 1", settings.read_text()))
@@ -96,6 +99,70 @@ def test_up_after_a_typo_was_mended(mistaken: RunningStack) -> None:
     assert mistaken.is_ready()
 
 
+def test_a_home_of_an_odd_name(own: RunningStack) -> None:
+    """Its path is what the processes get and what the logs are in, however often supervisord expands a `%`."""
+    pids = own.pids()
+    del pids["nginx"]  # which writes its title over what it was given
+    for name, pid in pids.items():
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert f"WSGIAPP_HOME={own.home}".encode() in environment, name
+        assert f"KERAS_HOME={own.home}/cache/keras".encode() in environment, name
+    logs = {f"{name}.log" for name in ("app_00", "app_01", "app_00.access", "app_01.access", "modelserver", "nginx")}
+    assert {path.name for path in (own.home / "log").iterdir()} >= logs
+    answered = fetch(f"{own.url}/readyz")
+    assert (answered.status, answered.json["models"]) == (200, ["lstm", "cv_sod"])
+
+
+def test_a_second_terminal_speaks_of_the_same_stack(own: RunningStack) -> None:
+    """Though it has none of the variables; its others do not count, and a change that waits is named."""
+    other = own.second_terminal()
+    assert other.wsgiapp("status").returncode == 0
+    settings = own.home / "conf/wsgiapp.toml"
+    before = settings.read_text()
+    settings.write_text(before + '[http]\nhost = "0.0.0.0"\n')
+    try:
+        up = other.wsgiapp("up", WSGIAPP_HTTP_PORT="1")
+    finally:
+        settings.write_text(before)
+    assert up.returncode == 0, up.stderr
+    assert up.stdout.splitlines() == [
+        f"wsgiapp is ready at {own.url}",
+        'http.host = "0.0.0.0": not applied, it is "127.0.0.1"; `make down && make up` applies it',
+    ]
+    ignored = f'WSGIAPP_HTTP_PORT: ignored, the stack was started with "{own.port}"; `make down && make up` applies it'
+    assert up.stderr == f"wsgiapp: {ignored}\n"
+
+
+def test_a_table_that_the_model_server_has_nothing_for(own: RunningStack) -> None:
+    """It is found before a worker is stopped: all of them would be unready."""
+    before = own.pids()
+    text = replaced(own.home / "conf/wsgiapp.toml", "[models.lstm]\n", '[models.lstm]\nlabel = "canary"\n')
+    try:
+        failed = own.wsgiapp("restart")
+    finally:
+        (own.home / "conf/wsgiapp.toml").write_text(text)
+    assert failed.returncode == 1
+    words = "lstm: wsgiapp.toml asks for the label 'canary', which models.config does not have; it has none"
+    assert failed.stderr.splitlines()[-1] == words
+    assert own.pids() == before and own.is_ready()
+
+
+def test_an_address_that_nginx_cannot_have(own: RunningStack) -> None:
+    """`nginx -t` accepts it, and the master that is told to reload does not: nothing changes, and that is said."""
+    before = own.pids()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        mine = own.home / "conf/nginx.d/mine.conf"
+        mine.write_text(f"listen {address};\n")
+        failed = own.wsgiapp("restart")
+        mine.unlink()
+    assert failed.returncode == 1
+    assert "Nginx keeps its old configuration, and nothing was restarted: " in failed.stderr
+    assert f"bind() to {address} failed (98: Address already in use)\nstill could not bind()" in failed.stderr
+    assert list((own.home / "run/nginx.d").iterdir()) == [], "the next Nginx starts with what this one has"
+    assert own.pids() == before and own.is_ready()
+
+
 @pytest.mark.parametrize("name", ["nginx", "modelserver"])
 def test_a_restart_starts_what_else_does_not_run(own: RunningStack, name: str) -> None:
     own.supervisorctl("stop", name)
@@ -107,7 +174,7 @@ def test_a_restart_starts_what_else_does_not_run(own: RunningStack, name: str) -
 def test_a_restart_where_a_worker_is_stopped_or_was_killed(own: RunningStack) -> None:
     own.supervisorctl("stop", WORKER)
     assert state(own) == "STOPPED"
-    assert own.wsgiapp("restart").returncode == 0
+    assert own.second_terminal().wsgiapp("restart").returncode == 0
     os.kill(own.pids()["app:app_01"], signal.SIGKILL)
     assert own.wsgiapp("restart").returncode == 0
     own.wait_until_ready()
@@ -115,7 +182,7 @@ def test_a_restart_where_a_worker_is_stopped_or_was_killed(own: RunningStack) ->
 
 def test_every_call_may_find_that_it_was_done_already(own: RunningStack) -> None:
     """Between a look at a process and a call somebody else may have acted."""
-    supervisor = Supervisor(load_settings({"WSGIAPP_CONF": str(own.home / "conf"), "WSGIAPP_HOME": str(own.home)}))
+    supervisor = Supervisor(own.home / "run")
     supervisor.start(WORKER)
     supervisor.stop(WORKER)
     supervisor.stop(WORKER)
@@ -203,12 +270,12 @@ def test_a_mistake_in_a_program_of_ones_own(own: RunningStack) -> None:
 @pytest.mark.parametrize(("command", "status"), [("status", 141), ("restart", 141), ("logs", 141)])
 def test_a_reader_that_has_seen_enough(own: RunningStack, command: str, status: int) -> None:
     """As `wsgiapp status | head -0` has it, with errors in the same pipe."""
-    script = f"({sys.executable} -m wsgiapp.cli {command} 2>&1; echo status $? >&2) | :"
+    script = f"({PYTHON} -m wsgiapp.cli {command} 2>&1; echo status $? >&2) | :"
     assert own.bash(script).stderr == f"status {status}\n"
 
 
 def test_two_that_stop_the_stack_at_once(own: RunningStack) -> None:
-    down = f"{sys.executable} -m wsgiapp.cli down"
+    down = f"{PYTHON} -m wsgiapp.cli down"
     done = own.bash(f"{down} & {down} && wait $!")
     assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\nstopped\n", "")
     assert own.wsgiapp("up").returncode == 0

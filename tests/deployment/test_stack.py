@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 
-from support.http_client import Answer, Load, fetch, multipart
+from support.http_client import Answer, Load, fetch, multipart, raw_answer
 from support.images import huge_png, image_file, photograph
 from support.processes import SHARED_DATA, poll
 from support.stack import RunningStack
@@ -179,6 +179,36 @@ def test_mistakes_in_the_request_itself(stack: RunningStack) -> None:
     assert is_positive(fetch(text_url(stack)).body)
 
 
+def test_http_1_0_without_a_host(stack: RunningStack) -> None:
+    """HAProxy's and Nagios's health checks send none."""
+    text = text_url(stack).removeprefix(stack.url)
+    for path in ("/healthz", "/readyz", text, "/v1/models/lstm", "/v1/models"):
+        for version in ("HTTP/1.0", "HTTP/1.1\r\nHost: h\r\nConnection: close"):
+            status, body = raw_answer(stack.port, f"GET {path} {version}\r\n\r\n")
+            assert (status, body.get("status", 0)) == (200, 0), (path, version)
+        status, body = raw_answer(stack.port, f"GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n")
+        error = "error" if path.startswith("/v1/") else "detail"
+        assert (status, body[error]) == (400, "the request is not well-formed HTTP"), "RFC 9112, 3.2"
+
+
+def test_targets_as_proxies_are_sent_them(stack: RunningStack) -> None:
+    """RFC 9112, 3.2.2."""
+    end = " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    assert raw_answer(stack.port, f"GET http://h{text_url(stack).removeprefix(stack.url)}{end}")[1]["status"] == 0
+    assert raw_answer(stack.port, f"GET http://h/v1/models/lstm{end}")[1]["model_version_status"]
+    unknown = raw_answer(stack.port, f"POST http://h/v1/models/lstm:explain{end}")
+    assert unknown == (400, {"error": "Malformed request: POST /v1/models/lstm:explain"})
+    too_long = raw_answer(stack.port, f"GET http://h/v1/models/{'a' * 600_000}{end}")
+    assert too_long[0] == 414 and "error" in too_long[1]
+
+
+def test_raw_bytes_in_a_query(stack: RunningStack) -> None:
+    end = b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    status, body = raw_answer(stack.port, b"GET /lstm/predict?line=\xce\xd2" + end)
+    assert (status, body["field"]) == (400, "line")
+    assert raw_answer(stack.port, b"GET /lstm/predict?line=5aW9&u=\xce\xd2" + end)[0] == 200
+
+
 def test_ids_go_through_and_requests_are_logged(stack: RunningStack) -> None:
     assert fetch(text_url(stack), X_Request_ID="trace-me-1").headers["X-Request-ID"] == "trace-me-1"
     rejected = fetch(f"{stack.url}/lstm/predict?line={'A' * (600 * 1024)}", X_Request_ID="trace-me-2")
@@ -209,7 +239,8 @@ def test_the_counters_of_all_workers_are_added_up_and_outlive_them(stack: Runnin
     with Load(text_url(stack), is_positive, threads=8) as load:
         poll(lambda: load.answered > 40)
     files = {path.name for path in (stack.home / "run/metrics").iterdir()}
-    assert files == {"histogram_app-00.db", "histogram_app-01.db"}
+    kinds = ("counter", "histogram")
+    assert files == {f"{kind}_app-{number}.db" for kind in kinds for number in ("00", "01")}
     before = batch_rows(stack)
     assert {batch_rows(stack) for _ in range(10)} == {before}, "both workers answer alike"
     assert before >= load.answered
@@ -460,19 +491,6 @@ def test_a_second_stack_beside_the_first_goes_without_a_trace(
     assert second.wsgiapp("down").returncode == 0
     assert second.wsgiapp("status").returncode != 0
     assert is_positive(fetch(text_url(stack)).body)
-
-
-def test_a_stack_that_cannot_start_shows_the_right_log(tmp_path_factory: pytest.TempPathFactory) -> None:
-    broken = RunningStack(tmp_path_factory.mktemp("broken"))
-    (broken.home / "conf/models.config").write_text("improperly formatted file")
-    try:
-        up = broken.wsgiapp("up")
-    finally:
-        broken.wsgiapp("down")
-    assert up.returncode == 1
-    assert "modelserver does not start" in up.stderr
-    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in up.stderr
-    assert "Traceback" not in up.stderr
 
 
 def test_a_model_server_that_is_there_already(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> None:

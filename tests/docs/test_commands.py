@@ -76,6 +76,8 @@ class Site:
             for path in (self.folder / "var/models/parcels").rglob("*"):
                 os.utime(path, (time.time() - 60, time.time() - 60))
         command = re.sub(r"^make (restart|status)$", r".venv/bin/wsgiapp \1", command, flags=re.MULTILINE)
+        control = r".venv/bin/supervisorctl -c var/run/supervisord.conf \1"
+        command = re.sub(r'^make supervisorctl ARGS="(.+)"$', control, command, flags=re.MULTILINE)
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("WSGIAPP_")}
         # pip takes what the tests' environment has, and nothing from elsewhere.
         offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_DEPS": "1"}

@@ -123,11 +123,9 @@ def test_nothing_holds_before_it_was_learned(caplog: pytest.LogCaptureFixture) -
         (deaf_to_nwords, "in a batch its output mean differs from the one for a single request"),
         (without_rows, "it does not answer a batch (the output labels has the shape [2], not a row for each of 3)"),
         (of_one_row(InvalidArgument("one row only")), "it does not answer a batch (one row only)"),
-        (of_one_row(InternalError("odd")), "it does not answer a batch (odd)"),
-        (of_one_row(ResourceExhausted("too large")), "it does not answer a batch (too large)"),
         (of_one_row(Unimplemented("never")), "it does not answer a batch (never)"),
     ],
-    ids=["rows are mixed", "padding counts", "no row axis", "rejected", "failed", "too large", "unimplemented"],
+    ids=["rows are mixed", "padding counts", "no row axis", "rejected", "unimplemented"],
 )
 def test_what_must_not_be_batched(model: Model, reason: str, caplog: pytest.LogCaptureFixture) -> None:
     assert not asked(model)
@@ -237,6 +235,64 @@ def test_each_version_is_asked_once() -> None:
     assert parity.is_verified(2) and len(server.calls) == 2 * (len(EXAMPLES) + 1)
 
 
+def test_the_pauses_become_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_parity, "RETRY_SECONDS", 10.0)
+    parity, _ = made(of_one_row(ResourceExhausted("it never fits")))
+    pauses = []
+    now = time.monotonic()
+    clock = [now]
+    monkeypatch.setattr(batch_parity.time, "monotonic", lambda: clock[0])
+    for _ in range(4):
+        parity.verify_soon(1)
+        gevent.sleep(0)
+        settle()
+        pauses.append(parity._not_before[1] - clock[0])
+        clock[0] = parity._not_before[1]
+    assert pauses == [10.0, 20.0, 30.0, 30.0]
+
+
+def test_files_that_were_replaced_in_place_are_found_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(batch_parity, "CONFIRM_SECONDS", 0.05)
+    parity, server = made(mean)
+    parity.verify_soon(1)
+    settle()
+    assert parity.is_verified(1)
+    server.model = mixing
+    parity.verify_soon(1)
+    settle()
+    assert parity.is_verified(1), "not at once"
+    gevent.sleep(0.06)
+    parity.verify_soon(1)
+    assert parity.is_verified(1), "the result stays until there is another one"
+    settle()
+    assert not parity.is_verified(1)
+    server.model = mean
+    gevent.sleep(0.06)
+    parity.verify_soon(1)
+    settle()
+    assert parity.is_verified(1)
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
+
+
+def test_what_may_have_been_replaced_is_not_taken_for_verified() -> None:
+    parity, server = made(mean)
+    for version in (1, 2):
+        parity.verify_soon(version)
+        settle()
+    parity.forget(1)
+    assert not parity.is_verified(1) and parity.is_verified(2)
+    parity.verify_soon(2)  # forgotten while it is being asked: that was the model from before
+    parity.forget()
+    settle()
+    assert not parity.is_verified(2)
+    server.model = mixing
+    parity.verify_soon(2)
+    settle()
+    assert not parity.is_verified(2)
+
+
 def test_a_version_that_must_not_be_batched_is_not_asked_again() -> None:
     parity, server = made(mixing)
     for _ in range(3):
@@ -252,7 +308,16 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_soon")
-@pytest.mark.parametrize("error", [Unavailable("nobody is there"), NotFound("unloaded")], ids=["server", "version"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("nobody is there"),
+        NotFound("unloaded"),
+        ResourceExhausted("out of memory"),
+        InternalError("a device that was reset"),
+    ],
+    ids=["server", "version", "memory", "device"],
+)
 @pytest.mark.parametrize("alone", [True, False], ids=["at the first call", "at the batch"])
 def test_who_cannot_be_asked_is_asked_later(error: Exception, alone: bool, caplog: pytest.LogCaptureFixture) -> None:
     parity, server = made(mean)

@@ -10,7 +10,15 @@ import gevent
 import pytest
 
 from wsgiapp.errors import DeadlineExceeded, InvalidArgument, RequestError, Unavailable
-from wsgiapp.inference.batcher import LINGER_SHARE, MAX_PADDING_STEPS, WAITED, Batched, Batcher, BatchLimits
+from wsgiapp.inference.batcher import (
+    LINGER_SHARE,
+    MAX_PADDING_STEPS,
+    MAX_PROBES,
+    WAITED,
+    Batched,
+    Batcher,
+    BatchLimits,
+)
 
 FAR = 30.0
 
@@ -184,6 +192,32 @@ def test_one_bad_row_fails_alone() -> None:
     assert isinstance(outcomes.pop(5), InvalidArgument)
     assert [outcome.result for outcome in outcomes] == [0, 2, 4, 6, 8, 12, 14]
     assert len(double.calls) <= 1 + 2 * 3, "it is found by halving"
+
+
+def test_a_model_that_fails_every_call_is_called_a_few_times() -> None:
+    double = Doubling(bad=frozenset(range(64)))
+    batcher = Batcher(double, BatchLimits(max_batch_size=64))
+    waiting = [gevent.spawn(_outcome, batcher, item) for item in range(64)]
+    gevent.joinall(waiting)
+    assert [type(each.value) for each in waiting] == [InvalidArgument] * 64
+    assert len(double.calls) == 1 + MAX_PROBES == 9
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{0}, {63}, {0, 8, 16, 24, 32, 40, 48}, set(range(48)), set(range(1, 64, 2))],
+    ids=["first", "last", "probes", "most", "half"],
+)
+def test_bad_rows_never_hurt_the_others_of_a_large_batch(bad: set[int]) -> None:
+    double = Doubling(bad=frozenset(bad))
+    batcher = Batcher(double, BatchLimits(max_batch_size=64))
+    waiting = [gevent.spawn(_outcome, batcher, item) for item in range(64)]
+    gevent.joinall(waiting)
+    for item, each in enumerate(waiting):
+        if item in bad:
+            assert isinstance(each.value, InvalidArgument)
+        else:
+            assert each.value.result == 2 * item
 
 
 def test_a_call_that_answers_too_little_is_an_error_and_not_a_hang() -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from wsgiapp.errors import (
     PermissionDenied,
     RequestError,
     Unauthenticated,
+    Unavailable,
+    Unreachable,
 )
 from wsgiapp.management.control_plane import ControlPlane
 from wsgiapp.settings.loading import load_settings
@@ -59,7 +62,7 @@ def test_promote_and_back(home: Home) -> None:
             "m",
             3,
             Conflict,
-            "not promoted: version 3 cannot be loaded: broken; the configuration from before is active",
+            "not promoted: 1 .* did not become available: broken; the configuration from before is active",
         ),
     ],
 )
@@ -150,6 +153,56 @@ def test_a_configuration_from_elsewhere_stays_in_known_folders(home: Home) -> No
         with pytest.raises(InvalidField, match="base_path"):
             home.control.replace(TEXT.replace("@{models}/m", folder), force=True)
     assert home.file.read_text() == new
+
+
+def with_versions(home: Home, versions: str) -> str:
+    models = str(home.settings.home / "models")
+    return TEXT.replace("@{models}", models).replace("versions: 1", versions)
+
+
+def test_a_configuration_whose_model_does_not_load_changes_nothing(home: Home) -> None:
+    home.shelf.broken = {3}
+    before = home.shelf.in_force
+    with pytest.raises(Conflict, match=r"not applied: .*broken; the configuration from before is active"):
+        home.control.replace(with_versions(home, "versions: 1 versions: 3"))
+    assert (home.shelf.in_force, home.file.read_text()) == (before, TEXT)
+    assert home.labels == {"stable": 1}
+    assert home.control.promote("m", 2, "stable") == 1, "nothing is in the way of a promotion"
+
+
+def test_with_force_it_is_active_and_written(home: Home) -> None:
+    home.shelf.broken = {3}
+    text = with_versions(home, "versions: 1 versions: 3")
+    (finding,) = home.control.replace(text, force=True)
+    assert finding.is_error and "broken" in finding.text
+    assert home.file.read_text() == text and home.labels == {"stable": 1}
+
+
+CHANGES: dict[str, Callable[[Home], object]] = {
+    "replace": lambda home: home.control.replace(with_versions(home, "versions: 1 versions: 2")),
+    "promote": lambda home: home.control.promote("m", 2, "stable"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_file_that_cannot_be_written_changes_nothing(home: Home, change: Callable[[Home], object]) -> None:
+    before = home.shelf.in_force
+    rendered = (home.settings.run / "models.config").read_text()
+    (home.settings.run / "models.config.new").mkdir()  # where the new one would be written
+    with pytest.raises(Conflict, match=r"not (applied|promoted): .*Is a directory.*; the configuration from before"):
+        change(home)
+    assert (home.shelf.in_force, home.file.read_text()) == (before, TEXT)
+    assert (home.settings.run / "models.config").read_text() == rendered
+
+
+def test_a_model_server_that_goes_away_during_a_change(home: Home) -> None:
+    def away() -> None:
+        raise Unreachable("the model server cannot be reached now")
+
+    home.shelf.on_reload = away
+    with pytest.raises(Unavailable, match=r"not applied: .* cannot be reached now; the configuration from before is"):
+        home.control.replace(with_versions(home, "versions: 1 versions: 2"))
+    assert home.file.read_text() == TEXT and home.labels == {"stable": 1}, "it starts with the old one"
 
 
 def test_one_change_at_a_time(home: Home) -> None:

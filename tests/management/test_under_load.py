@@ -19,6 +19,9 @@ from support.processes import Process, free_port, poll, python_module
 from wsgiapp.backend.interface import Target
 from wsgiapp.backend.model_server import ModelServer
 from wsgiapp.errors import RequestError
+from wsgiapp.management.control_plane import ControlPlane
+from wsgiapp.settings.loading import load_settings
+from wsgiapp.tfserving import model_config
 from wsgiapp.tfserving.messages import ModelVersionStatus
 
 AVAILABLE, UNLOADING = ModelVersionStatus.AVAILABLE, ModelVersionStatus.UNLOADING
@@ -260,9 +263,42 @@ def test_the_commands_of_an_operator(site: Site) -> None:
     (site.home / "models/a/2").mkdir()
     (site.home / "models/a/2/saved_model.pb").write_bytes(b"garbage")
     poll(lambda: "END" in site.models("status", "a"), 60)
+    shutil.rmtree(site.home / "models/a/2")
+    rows = [row.split()[:3] for row in site.models("status", "a").splitlines()[1:]]
+    assert rows == [["a", "1", "AVAILABLE"]], "what is deleted is not listed, though the model server still knows of it"
+    (site.home / "models/a/2").mkdir()
+    (site.home / "models/a/2/saved_model.pb").write_bytes(b"garbage")
     assert "is not configured" in site.models("status", "x", status=1)
     checked = site.models("check", status=1)
     assert "error: a: version 2: " in checked
     assert "warning: b: in wsgiapp.toml, but not in models.config" in checked
     assert "no model 'x'" not in checked
     assert "'x' is not in models.config; there are a" in site.models("promote", "x", "1", "--label", "l", status=1)
+
+
+def test_a_configuration_whose_model_does_not_load_is_not_kept(site: Site) -> None:
+    """Neither active nor written; with force both. A model server that is TensorFlow Serving does likewise."""
+    site.add("a", 2)
+    (site.home / "models/a/2/variables/variables.index").write_bytes(b"garbage that only a load finds out")
+    for path in (site.home / "models/a/2").rglob("*"):
+        os.utime(path, (0, 0))
+    file = site.home / "conf/models.config"
+    only = "model_version_policy { specific { versions: %d } }"
+    site.configure(config("a", only % 1))
+    site.models("reload")
+    before = file.read_text()
+    wanted = models_config(config("a", only % 2)).replace("@{models}", f"{site.home}/models")
+
+    client = ModelServer(f"127.0.0.1:{site.backend_port}", message_bytes=2**20)
+    control = ControlPlane(load_settings(site.variables), client)
+    active = control.config()
+    with pytest.raises(RequestError, match=r"not applied: .*; the configuration from before is active"):
+        control.replace(wanted)
+    assert (control.config(), file.read_text()) == (active, before)
+    assert site.predict("/a/predict")["model"]["version"] == 1
+
+    findings = control.replace(wanted, force=True)
+    assert any(finding.is_error for finding in findings)
+    assert control.config() == model_config.parse(wanted, where="wanted") != active
+    assert file.read_text() == wanted
+    client.close()

@@ -81,7 +81,8 @@ def serving(
 
 @pytest.fixture(scope="session")
 def flagged(serving_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingClient]:
-    """A client of a server that batches, prefers TensorFlow Lite and checks method names; not to be stopped."""
+    """A client of a server that batches, prefers TensorFlow Lite, checks method names, without a profiler; not to be
+    stopped."""
     folder = tmp_path_factory.mktemp("flagged")
     parameters = folder / "batching.txt"
     parameters.write_text(
@@ -97,6 +98,7 @@ def flagged(serving_models: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         "--prefer_tflite_model",
         "--enable_serialization_as_tensor_content=true",
         "--enable_signature_method_name_check",
+        "--enable_profiler=false",
         "--tensorflow_session_parallelism=2",
         f"--operation_libraries={metadata.distribution('tensorflow-text').locate_file(NORMALIZE_OPERATIONS)}",
     )

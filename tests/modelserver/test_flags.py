@@ -20,6 +20,7 @@ def test_defaults_are_tf_serving_s() -> None:
     assert not flags.rest_api_enable_cors_support
     assert not flags.allow_version_labels_for_unavailable_models
     assert not flags.enable_serialization_as_tensor_content
+    assert flags.enable_profiler
 
 
 def test_both_ways_to_give_a_value_and_the_last_one_wins() -> None:

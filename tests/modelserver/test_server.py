@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.certificates import OPENSSL, Authority, ssl_config
 from support.http_client import fetch
 from support.processes import SHARED_DATA, Process, free_port, poll, python_module
+from support.profiler_client import ProfilerClient
 from support.version_folders import ALL, config_of, labels
 from wsgiapp.tfserving.messages import (
     MODEL_MANAGEMENT,
@@ -155,9 +156,11 @@ def test_versions_come_and_go_while_it_runs_and_it_drains(tiny_versions: dict[in
         shutil.rmtree(tmp_path / "tiny" / "2")
         poll(lambda: client.predict() == (3.0, 1), 30)
 
+        trace = ProfilerClient(client.channel).begin("s")
         call = slow_call(client, 3.0)
         server.send(signal.SIGTERM)
         assert decode_tensor(call.result(60).outputs["done"]) == 1.0
+        assert trace.result().tool_data, "the drain ends a trace, and its client gets what was recorded"
         assert server.wait(30) == 0
         client.channel.close()
 

@@ -42,6 +42,7 @@ def test_preprocessing(pipeline: Saliency) -> None:
         Payload({"img": ENCODED.replace("+", " ")}, in_url=True),
         Payload({"img": base64.urlsafe_b64encode(FILE).decode().rstrip("=")}, in_url=True),
         Payload({"img": f"data:image/png;base64,{ENCODED}"}),
+        Payload({"img": f" DATA:image/png;BASE64,{ENCODED}"}),
     ],
 )
 def test_every_form_gives_the_same_input(pipeline: Saliency, payload: Payload) -> None:

@@ -1,6 +1,7 @@
 """The client examples, run as a reader would run them, against the running stack."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,13 @@ pytestmark = pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="N
 CLIENTS = REPOSITORY / "scripts/clients"
 
 
+# A proxy of a company, which would look for 127.0.0.1 on itself; here nobody answers there.
+PROXY = "http://127.0.0.1:9"
+
+
 def run(*command: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment |= {"http_proxy": PROXY, "HTTP_PROXY": PROXY, "all_proxy": PROXY}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -53,6 +59,14 @@ def test_rest(stack: RunningStack) -> None:
     assert [line.split()[1] for line in lines if line.startswith("row:")] == ["NEG", "POS"]
     assert "column: ['NEG', 'POS']" in lines
     assert lines[-1].startswith("rejected: 400: Failed to process element: 0 of 'instances' list.")
+
+
+def test_the_demo(stack: RunningStack) -> None:
+    """What `make up` shows; the terminal knows nothing but the home."""
+    command = shlex.join([sys.executable, str(REPOSITORY / "scripts/demo.py")])
+    done = stack.second_terminal().bash(f"http_proxy={PROXY} {command}")
+    assert done.returncode == 0, done.stderr
+    assert f"curl '{stack.url}/lstm/predict?line=" in done.stdout and '"labels":"POS"' in done.stdout
 
 
 def test_grpc(stack: RunningStack) -> None:

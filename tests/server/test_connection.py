@@ -365,6 +365,13 @@ def test_what_is_malformed_is_answered_and_ends_the_connection(client: Client, h
     assert client.is_closed()
 
 
+@pytest.mark.parametrize("target", [b"/v1/models/a", b"http://h/v1/models/a", b"HTTPS://h:80/V1/x?y"])
+def test_what_is_malformed_under_v1_is_answered_in_tf_serving_s_form(client: Client, target: bytes) -> None:
+    client.send(b"GET " + target + b" HTTP/1.1\r\n\r\n")
+    answer = client.read()
+    assert (answer.status, answer.json) == (400, {"error": "the request is not well-formed HTTP"})
+
+
 def test_a_request_line_up_to_the_limit(client: Client) -> None:
     line = len("GET /? HTTP/1.1\r\n")
     client.send(request("/?" + "a" * (MAX_FIELD_LINE_BYTES - line)))

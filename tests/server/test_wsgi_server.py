@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.http_client import Load, fetch
+from support.http_client import Load, fetch, raw_answer
 from support.lexicon import give_lexicon
 from support.processes import Process, free_port, poll, python_module
 
@@ -89,6 +89,24 @@ def test_under_v1_errors_have_tf_serving_s_form(worker: Worker) -> None:
     assert "POST" in too_long.json["error"]
     encoded = fetch(f"{worker.url}/v1/models/a%2Fb:explain?c=d", b"{}")
     assert (encoded.status, encoded.json) == (400, {"error": "Malformed request: POST /v1/models/a%2Fb:explain"})
+
+
+def test_targets_as_proxies_are_sent_them(worker: Worker) -> None:
+    """RFC 9112, 3.2.2."""
+    for target in ("http://other:1/healthz", "HTTPS://h/healthz?a=/b"):
+        assert raw_answer(worker.port, f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")[0] == 200
+    head = " HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    status, body = raw_answer(worker.port, "POST http://h/v1/models/a%2Fb:explain?c=d" + head)
+    assert (status, body) == (400, {"error": "Malformed request: POST /v1/models/a%2Fb:explain"})
+    status, body = raw_answer(worker.port, "GET http://h/v1/models/tiny" + head)
+    assert status == 503, "the model server is asked"
+
+
+def test_http_1_0_needs_no_host(worker: Worker) -> None:
+    """HAProxy's and Nagios's health checks send none; HTTP/1.1 without one is rejected (RFC 9112, 3.2)."""
+    assert raw_answer(worker.port, "GET /healthz HTTP/1.0\r\n\r\n") == (200, {"status": 0})
+    assert raw_answer(worker.port, "GET /nosuch HTTP/1.0\r\n\r\n")[0] == 404
+    assert raw_answer(worker.port, "GET /healthz HTTP/1.1\r\n\r\n")[0] == 400
 
 
 def test_what_is_not_http_is_answered_as_a_problem(worker: Worker) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wsgiapp.backend.interface import Target
-from wsgiapp.errors import InvalidArgument, NotFound, Unimplemented
+from wsgiapp.errors import InternalError, InvalidArgument, NotFound, Unimplemented
 from wsgiapp.management.control_plane import ControlPlane
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.tfserving import model_config, version_dirs
 from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus, SavedModel
+from wsgiapp.tfserving.model_config import ModelConfig
 
 TEXT = """# ours
 model_config_list {
@@ -26,7 +27,10 @@ model_config_list {
 
 
 class Shelf:
-    """A model server that loads what the policies ask for, but for versions in `broken`, and checks labels."""
+    """A model server that loads what the policies ask for, but for versions in `broken`, and checks labels.
+
+    As TF Serving's, a configuration whose versions do not load is active all the same, and the answer is an error.
+    """
 
     def __init__(self) -> None:
         self.in_force = ModelServerConfig()
@@ -45,20 +49,24 @@ class Shelf:
         self.on_reload()
         models = model_config.models_of(config, where="reload")
         for model in models.values():
-            wanted = version_dirs.wanted_versions(model, version_dirs.find_versions(model.base_path))
             for version in model.labels.values():
-                if version not in wanted - self.broken:
+                if version not in self._wanted(model) - self.broken:
                     raise InvalidArgument(f"version {version} is not currently available for inference")
         self.reloads.append(config)
-        self.in_force = config
+        new, self.in_force = config != self.in_force, config
+        if new and any(self.broken & self._wanted(model) for model in models.values()):
+            raise InternalError("1 servable(s) did not become available: broken")
 
     def status(self, target: Target, deadline: float) -> list[ModelVersionStatus]:
         models = model_config.models_of(self.in_force, where="status")
         if target.model not in models:
             raise NotFound("no versions")
         model = models[target.model]
-        wanted = version_dirs.wanted_versions(model, version_dirs.find_versions(model.base_path))
-        return [self._status(version) for version in sorted(wanted, reverse=True)]
+        return [self._status(version) for version in sorted(self._wanted(model), reverse=True)]
+
+    @staticmethod
+    def _wanted(model: ModelConfig) -> set[int]:
+        return version_dirs.wanted_versions(model, version_dirs.find_versions(model.base_path))
 
     def _status(self, version: int) -> ModelVersionStatus:
         if version not in self.broken:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 import zlib
@@ -48,6 +49,14 @@ def fetch(
         return Answer(response.status, dict(response.getheaders()), content, time.monotonic() - started)
     finally:
         connection.close()
+
+
+def raw_answer(port: int, request: str | bytes) -> tuple[int, Any]:
+    """The status and the JSON of the answer to a request that ends its connection; text goes as Latin-1."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(request.encode("latin-1") if isinstance(request, str) else request)
+        head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
 
 
 def multipart(name: str, filename: str, content: bytes, **fields: str) -> tuple[bytes, str]:

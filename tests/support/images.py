@@ -88,11 +88,12 @@ def with_segment(jpeg: bytes, marker: int, data: bytes) -> bytes:
     return jpeg[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data + jpeg[2:]
 
 
-def webp_with_orientation(webp: bytes, width: int, height: int, orientation: int) -> bytes:
-    """A lossless WebP file with alpha in the extended format, with an EXIF chunk behind the picture."""
+def webp_with_orientation(webp: bytes, width: int, height: int, orientation: int, *, alpha: bool = True) -> bytes:
+    """A WebP file in the extended format, with an EXIF chunk behind the picture."""
+    flags = bytes([0x18 if alpha else 0x08, 0, 0, 0])
     canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     data = exif(orientation)
-    chunks = webp_chunk(b"VP8X", b"\x18\0\0\0" + canvas) + webp[12:] + webp_chunk(b"EXIF", data)
+    chunks = webp_chunk(b"VP8X", flags + canvas) + webp[12:] + webp_chunk(b"EXIF", data)
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 
 

@@ -83,7 +83,8 @@ def failure(call: Callable[..., object], *arguments: object) -> tuple[str, str]:
 class ServingClient:
     """Both services over one channel."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, address: str) -> None:
+        self.channel, self.address = channel, address
         self.predictions = PredictionServiceStub(channel)
         self.models = ModelServiceStub(channel)
 
@@ -113,4 +114,4 @@ class ServingClient:
 @contextmanager
 def connected(address: str) -> Iterator[ServingClient]:
     with grpc.insecure_channel(address) as channel:
-        yield ServingClient(channel)
+        yield ServingClient(channel, address)

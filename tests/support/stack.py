@@ -1,11 +1,12 @@
 """`RunningStack`: all processes of the service."""
 
+import copy
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
@@ -43,6 +44,12 @@ class RunningStack:
             "WSGIAPP_LIMITS_BODY_BYTES": str(2 * 2**20),
             "WSGIAPP_LIMITS_REQUEST_LINE_BYTES": str(512 * 1024),
         }
+
+    def second_terminal(self) -> Self:
+        """The same stack, to a shell that knows its home and none of the other variables."""
+        other = copy.copy(self)
+        other.variables = {"WSGIAPP_HOME": str(self.home)}
+        return other
 
     def wsgiapp(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the `wsgiapp` command on this stack."""

@@ -1,6 +1,9 @@
 """Tasks for the modules that import TensorFlow, in a process of their own: `python tensorflow_child.py TASK ...`.
 
 errors OPTIONS DIR...   load each version directory, print one line of JSON with the outcome of each
+lite CALLS              run TensorFlow Lite models: print one line of JSON with the outcome of each [version directory,
+                        input, type, value] of JSON
+trace ADDRESS DIR       ask a model server for a trace of a second, as TensorFlow's users do, and write it to DIR
 memory DIR CYCLES       load and unload a version, print the resident megabytes after each cycle
 pool DIR SECONDS RUNS   run a version for which calls of up to SECONDS are short; print the nanoseconds of CPU time that
                         TensorFlow's pool of threads took after the trials, and the last answer as JSON
@@ -43,6 +46,47 @@ def load_all(options_json: str, *folders: str) -> None:
             print(json.dumps(["OK", ""]))
         except ServingError as exc:
             print(json.dumps([exc.code.name, str(exc)]))
+
+
+def lite_outcomes(*calls: tuple[Path, str, str, object]) -> list[tuple[str, object]]:
+    """The status code with which each call ends, and the one output or the text; servables are loaded once."""
+    lines = run_child("lite", json.dumps([(str(folder), *call) for folder, *call in calls]))
+    return [(code, outcome) for code, outcome in map(json.loads, lines)]
+
+
+def run_lite(calls_json: str) -> None:
+    import ml_dtypes
+    import numpy as np
+
+    from wsgiapp.modelserver.errors import ServingError
+    from wsgiapp.modelserver.servables.tflite import TfliteServable
+
+    loaded: dict[str, TfliteServable] = {}
+    for folder, alias, kind, value in json.loads(calls_json):
+        if folder not in loaded:
+            loaded[folder] = TfliteServable(Path(folder) / "model.tflite")
+        signature = loaded[folder].signatures["serving_default"]
+        if kind == "string":
+            array = np.array(value.encode(), dtype=object)
+        else:
+            array = np.array(value, dtype=ml_dtypes.bfloat16 if kind == "bfloat16" else kind)
+        (output,) = signature.outputs.values()
+        try:
+            (answer,) = loaded[folder].run({signature.inputs[alias].name: array}, [output.name])
+            print(json.dumps(["OK", answer.item().decode() if kind == "string" else answer.tolist()]))
+        except ServingError as exc:
+            print(json.dumps([exc.code.name, str(exc)]))
+    for servable in loaded.values():
+        servable.close()
+
+
+def take_trace(address: str, folder: str) -> None:
+    from wsgiapp.modelserver.servables import runtime  # TensorFlow without what trains models
+
+    assert runtime.VERSION
+    from tensorflow.python.profiler import profiler_client
+
+    profiler_client.trace(address, folder, duration_ms=1000, num_tracing_attempts=3)
 
 
 def measure_memory(folder: str, cycles: str) -> None:
@@ -108,6 +152,12 @@ def write_models(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    {"errors": load_all, "memory": measure_memory, "pool": measure_pool, "models": write_models}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    tasks = {
+        "errors": load_all,
+        "lite": run_lite,
+        "trace": take_trace,
+        "memory": measure_memory,
+        "pool": measure_pool,
+        "models": write_models,
+    }
+    tasks[sys.argv[1]](*sys.argv[2:])

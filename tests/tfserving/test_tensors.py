@@ -146,8 +146,8 @@ def test_values_too_large_for_their_type_are_cut_off_as_in_tensorflow() -> None:
 @pytest.mark.parametrize(
     ("dtype", "fields", "values", "kind"),
     [
-        (types_pb2.DT_BFLOAT16, {"half_val": [0x3FC0, 0xBE80, 0x7F80]}, [1.5, -0.25, np.inf], np.float32),
-        (types_pb2.DT_BFLOAT16, {"tensor_content": b"\xc0\x3f\x80\xbe\x80\x7f"}, [1.5, -0.25, np.inf], np.float32),
+        (types_pb2.DT_BFLOAT16, {"half_val": [0x3FC0, 0xBE00, 0x7F80]}, [1.5, -0.125, np.inf], np.float32),
+        (types_pb2.DT_BFLOAT16, {"tensor_content": b"\xc0\x3f\x00\xbe\x80\x7f"}, [1.5, -0.125, np.inf], np.float32),
         (types_pb2.DT_QUINT8, {"int_val": [0, 128, 255]}, [0, 128, 255], np.uint8),
         (types_pb2.DT_QINT8, {"tensor_content": b"\x00\x7f\x80"}, [0, 127, -128], np.int8),
         (types_pb2.DT_QINT32, {"int_val": [-5, 6, 7]}, [-5, 6, 7], np.int32),

@@ -7,7 +7,30 @@ from pathlib import Path
 import pytest
 
 from wsgiapp.tfserving.model_config import ModelConfig
-from wsgiapp.tfserving.version_dirs import find_versions, fingerprint, has_model, wanted_versions
+from wsgiapp.tfserving.version_dirs import find_versions, fingerprint, has_model, version_number, wanted_versions
+
+
+@pytest.mark.parametrize(
+    ("digits", "number"),
+    [
+        ("0", 0),
+        ("007", 7),
+        ("0" * 5000 + "7", 7),
+        ("0" * 5000, 0),
+        (str(2**63 - 1), 2**63 - 1),
+        (str(2**63), None),
+        ("9" * 5000, None),
+        ("", None),
+        ("+1", None),
+        ("1_0", None),
+        ("²", None),
+        ("٣", None),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_version_numbers(digits: str, number: int | None) -> None:
+    """Python's `int` raises for more than 4,300 digits."""
+    assert version_number(digits) == number
 
 
 def test_versions_are_directories_with_numbers_for_names(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Bodies: inflated where they are gzipped, in bounded memory; errors in the form that their path wants."""
 
+import codecs
 import gzip
 import io
 import json
@@ -81,13 +82,38 @@ WHOLE = gzip.compress(b'{"line": "a"}' * 10_000)
         (WHOLE[:40] + b"\0" * 20 + WHOLE[60:], "not gzip, as Content-Encoding says"),
         (WHOLE[:-8] + bytes(8), "not gzip, as Content-Encoding says"),
         (WHOLE + b"x", "more data follows the end of the gzip stream"),
-        (WHOLE + WHOLE, "more data follows the end of the gzip stream"),
+        (WHOLE + b"\x1f", "the gzip stream is cut off"),
+        (WHOLE + WHOLE[:-1], "the gzip stream is cut off"),
+        (WHOLE + bytes(8), "more data follows the end of the gzip stream"),
     ],
-    ids=["empty", "cut", "plain", "zlib", "corrupt", "wrong checksum", "trailing", "two members"],
+    ids=[
+        "empty",
+        "cut",
+        "plain",
+        "zlib",
+        "corrupt",
+        "wrong checksum",
+        "trailing",
+        "half a member",
+        "cut member",
+        "padding",
+    ],
 )
 def test_what_is_not_gzip(body: bytes, problem: str) -> None:
     with pytest.raises(InvalidField, match=f"body: {problem}"):
         request(body).get_data()
+
+
+def test_a_stream_of_several_members() -> None:
+    """As pigz and bgzip write them, and whoever appends to a file."""
+    assert request(gzip.compress(b'{"line": ') + gzip.compress(b'"a"}')).payload().fields == {"line": "a"}
+    halves = gzip.compress(bytes(LIMIT // 2))
+    assert request(halves + halves).get_data() == bytes(LIMIT)
+    with pytest.raises(TooLarge, match="it inflates to more than the limit"):
+        request(halves + halves + gzip.compress(b"x")).get_data()
+    assert request(gzip.compress(b"") * 999 + gzip.compress(b"{}")).payload().fields == {}
+    with pytest.raises(TooLarge, match="more than 1000 members"):
+        request(gzip.compress(b"") * 1001).get_data()
 
 
 def test_a_bomb_costs_little() -> None:
@@ -138,7 +164,11 @@ def test_errors_elsewhere_are_problems() -> None:
 def test_the_path_as_it_was_sent() -> None:
     environ: dict[str, Any] = {"PATH_INFO": "/a/b c", "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
     assert Request(environ, LIMIT).raw_path == "/a/b%20c"
-    assert Request({**environ, "REQUEST_URI": "/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c"
+    for authority in ("", "http://h", "HTTP://h:80", "https://[::1]:8080"):
+        assert Request({**environ, "REQUEST_URI": f"{authority}/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c"
+    assert Request({**environ, "REQUEST_URI": "http://h?d=/x"}, LIMIT).raw_path == "/"
+    assert Request({**environ, "RAW_URI": "/a%2Fb%20c?d=%2F"}, LIMIT).raw_path == "/a%2Fb%20c", "gunicorn's name"
+    assert Request({**environ, "PATH_INFO": "/v1/models/m:predict"}, LIMIT).raw_path == "/v1/models/m:predict"
 
 
 class Stream:
@@ -205,11 +235,49 @@ def test_a_body_that_does_not_come(length: int | None, error: Exception | None, 
     assert (answer.status, json.loads(answer.body)["detail"]) == (status, detail)
 
 
-def test_a_body_that_was_looked_into_is_not_read_twice() -> None:
-    """`curl -d '{...}'` calls its JSON a form."""
-    disguised = request(b' {"line": "a"}', None, "application/x-www-form-urlencoded")
-    assert disguised.payload().fields == {"line": "a"}
-    assert disguised.body() == b' {"line": "a"}'
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", "text/plain"])
+@pytest.mark.parametrize(
+    "body", [b' {"line": "a"}', codecs.BOM_UTF8 + b'{"line": "a"}', codecs.BOM_UTF8 + b' {"line": "a"}']
+)
+def test_json_whatever_it_is_called_and_begins_with(kind: str, body: bytes) -> None:
+    """`curl -d '{...}'` calls its JSON a form; editors on Windows begin UTF-8 with a mark."""
+    assert request(body, None, kind).payload().fields == {"line": "a"}
+    assert request(gzip.compress(body), "gzip", kind).payload().fields == {"line": "a"}
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ('{"line": "很好"}'.encode("gbk"), "not JSON in UTF-8, which JSON has to be in (byte 10 is 0xBA"),
+        ('{"line": "很好"}'.encode("utf-16"), "not JSON in UTF-8, which JSON has to be in, but UTF-16"),
+        ('{"line": "很好"}'.encode("utf-16-be"), "not JSON in UTF-8, which JSON has to be in, but UTF-16"),
+        ('{"line": "很好"}'.encode("utf-32"), "not JSON in UTF-8, which JSON has to be in, but UTF-16 or UTF-32"),
+        (b'{"line": "a",}', "not JSON (trailing comma"),
+    ],
+)
+def test_json_that_is_not_utf_8_says_so(body: bytes, problem: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        request(body, None).payload()
+    assert str(caught.value).startswith(f"body: {problem}")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"]
+)
+def test_what_is_not_utf_8_is_an_error_of_its_field_alone(kind: str) -> None:
+    bodies = {
+        "application/json": b'{"line": "a"}',
+        "application/x-www-form-urlencoded": b"line=a&v=\xce\xd2",
+        "multipart/form-data; boundary=b": multipart("x", "x", b"", line="a")[0].replace(b"----wsgiapp-test", b"b"),
+    }
+    for query in (b"u=\xce\xd2", b"u=%CE%D2", b"u=\xe5%BD", b"\xce=\xd2"):
+        sent = request(bodies[kind], None, kind)
+        sent.query_string = query
+        payload = sent.payload()
+        assert payload.fields["line"] == "a"
+        if query.startswith(b"u"):
+            with pytest.raises(InvalidField, match=r"^u: not UTF-8 \(a byte is 0x"):
+                payload.fields.get("u")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])

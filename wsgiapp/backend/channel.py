@@ -75,12 +75,16 @@ CODE_BY_RESET: Mapping[int, Code] = {
 
 
 class CallError(Exception):
-    """A call that ended with another code than OK; `details` is the status message."""
+    """A call that ended with another code than OK; `details` is the status message.
 
-    def __init__(self, code: Code, details: str) -> None:
+    `is_answer`: the server sent the code itself; otherwise no server was reached, or its answer was lost.
+    """
+
+    def __init__(self, code: Code, details: str, *, is_answer: bool = False) -> None:
         super().__init__(f"{code.name}: {details}")
         self.code = code
         self.details = details
+        self.is_answer = is_answer
 
 
 class Channel:
@@ -110,7 +114,8 @@ class Channel:
         except TimeoutError:
             raise CallError(Code.DEADLINE_EXCEEDED, NO_ANSWER) from None
         except ConnectionLost as exc:
-            raise CallError(Code.CANCELLED if self._closed else Code.UNAVAILABLE, str(exc)) from exc
+            address = "" if str(exc).startswith(self._address) else f"{self._address}: "
+            raise CallError(Code.CANCELLED if self._closed else Code.UNAVAILABLE, f"{address}{exc}") from exc
         except StreamReset as exc:
             if time.monotonic() >= deadline:  # the server's clock was quicker
                 raise CallError(Code.DEADLINE_EXCEEDED, NO_ANSWER) from exc
@@ -234,7 +239,7 @@ def _connected(address: str) -> socket.socket:
 
 def _error(status: str, text: str, http_status: str) -> CallError:
     if status in CODE_BY_STATUS:
-        return CallError(CODE_BY_STATUS[status], unquote(text))
+        return CallError(CODE_BY_STATUS[status], unquote(text), is_answer=True)
     if status or http_status == "200":
         return CallError(Code.UNKNOWN, f"the server ended the call with the status {status!r}")
     code = CODE_BY_HTTP_STATUS.get(http_status, Code.UNKNOWN)

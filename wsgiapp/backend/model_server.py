@@ -61,14 +61,16 @@ ERROR_BY_CODE: Mapping[Code, type[errors.RequestError]] = {
     Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
 }
 
-# These status messages name addresses and timers, which is for the log; of other codes the status message is kept.
+# Of these the channel's own words name addresses and timers, which is for the log. What the server itself says is kept,
+# but for the deadline: the clocks of both end at the same moment.
 DETAIL_BY_CODE: Mapping[Code, str] = {
     Code.UNAVAILABLE: "the model server cannot be reached now",
     Code.DEADLINE_EXCEEDED: errors.UNANSWERED,
 }
 
 # A call that finds no model server is tried again after these seconds: one that is back already is found, and one that
-# is not costs the client half a second. All calls but a reload only read, so that a second try does no harm.
+# is not costs the client half a second. All calls but a reload only read, so that a second try does no harm. What the
+# server itself calls UNAVAILABLE, such as a full queue, is an answer: more calls would fill the queue further.
 RETRY_PAUSES_SECONDS = (0.1, 0.15, 0.25)
 
 
@@ -148,7 +150,7 @@ class ModelServer:
                 try:
                     return _decoded(kind, self._call_once(method, request, deadline))
                 except CallError as exc:
-                    if exc.code is not Code.UNAVAILABLE or time.monotonic() + pause >= deadline:
+                    if exc.code is not Code.UNAVAILABLE or exc.is_answer or time.monotonic() + pause >= deadline:
                         raise
                 gevent.sleep(pause)
             return _decoded(kind, self._call_once(method, request, deadline))
@@ -172,4 +174,9 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except CallError as exc:
-        raise ERROR_BY_CODE[exc.code](DETAIL_BY_CODE.get(exc.code) or exc.details or exc.code.name) from exc
+        error = ERROR_BY_CODE[exc.code]
+        if exc.is_answer and exc.code is not Code.DEADLINE_EXCEEDED:
+            raise error(exc.details or exc.code.name) from exc
+        if exc.code is Code.UNAVAILABLE:
+            error = errors.Unreachable
+        raise error(DETAIL_BY_CODE.get(exc.code) or exc.details or exc.code.name) from exc

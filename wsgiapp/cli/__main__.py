@@ -5,11 +5,10 @@ import os
 import sys
 
 from wsgiapp import __version__
-from wsgiapp.cli import capacity, container, down, logs, models, nginx, restart, settings, status, up
-from wsgiapp.errors import WsgiappError
-from wsgiapp.settings.loading import load_settings
+from wsgiapp.cli import capacity, container, down, logs, models, nginx, render, restart, settings, status, up
+from wsgiapp.errors import WsgiappError, with_cause
 
-COMMANDS = (up, down, restart, status, logs, models, settings, capacity, nginx, container)
+COMMANDS = (up, down, restart, status, logs, models, settings, capacity, render, nginx, container)
 CLOSED_OUTPUT = 141  # as a shell has it for a program that SIGPIPE ended
 
 
@@ -33,9 +32,12 @@ def _run(argv: list[str] | None) -> int:
         command.add_parser(commands)
     try:
         arguments = parser.parse_args(argv)
-        exit_status: int = arguments.run(load_settings(), arguments)
+        settings_now, notices = arguments.load()
+        for notice in notices:
+            print(f"wsgiapp: {notice}", file=sys.stderr)
+        exit_status: int = arguments.run(settings_now, arguments)
     except WsgiappError as exc:
-        print(f"\nwsgiapp: {exc}", file=sys.stderr)
+        print(f"\nwsgiapp: {with_cause(exc)}", file=sys.stderr)
         return 1
     finally:
         sys.stdout.flush()

@@ -5,7 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from wsgiapp.cli.parsing import add_command
+from wsgiapp.cli.parsing import add_command, own_settings
 from wsgiapp.deployment.capacity import Demand, Measured, Need, plan, read_measured
 from wsgiapp.settings.schema import REPOSITORY, Settings
 
@@ -13,7 +13,7 @@ from wsgiapp.settings.schema import REPOSITORY, Settings
 def add_parser(commands: Any) -> None:
     """Add `capacity` to the parser of the `wsgiapp` command."""
     about = "say how many workers and machines a number of page views takes"
-    add = add_command(commands, "capacity", _run, about).add_argument
+    add = add_command(commands, "capacity", _run, about, own_settings).add_argument
     add("--page-views", type=float, required=True, metavar="N", help="page views a day, such as 5000000")
     add("--requests-per-view", type=float, default=1.0, metavar="N", help="requests that a page view sends (1)")
     add("--peak", type=float, default=3.0, metavar="FACTOR", help="the busiest moments against the busy hours (3)")

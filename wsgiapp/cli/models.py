@@ -17,7 +17,7 @@ from wsgiapp.management.config_watch import DEFAULT_POLL_SECONDS, ConfigWatch
 from wsgiapp.management.control_plane import ControlPlane, ModelOverview
 from wsgiapp.observability import logs
 from wsgiapp.settings.schema import Settings
-from wsgiapp.tfserving import saved_model_show
+from wsgiapp.tfserving import saved_model_show, version_dirs
 from wsgiapp.tfserving.messages import ModelVersionStatus
 
 State = ModelVersionStatus.State
@@ -65,13 +65,24 @@ def _status(settings: Settings, arguments: Namespace) -> int:
     if not models:
         raise NotFound(f"model {arguments.model!r} is not configured" if arguments.model else "no model is configured")
     for model in models:
-        rows += _status_rows(model)
+        rows += _status_rows(model, _without_deleted(model, settings))
     _print_table(rows)
     return 0 if all(any(each.state == State.AVAILABLE for each in model.versions) for model in models) else 1
 
 
-def _status_rows(model: ModelOverview) -> list[Row]:
-    if not model.versions:
+def _without_deleted(model: ModelOverview, settings: Settings) -> list[ModelVersionStatus]:
+    """The versions but those that have ended and have no directory any more: a model server remembers them for good."""
+    if settings.app.backend == "external":  # its folders may be on another machine
+        return model.versions
+    try:
+        found = set(version_dirs.find_versions(Path(model.base_path)))
+    except OSError:
+        found = set()
+    return [each for each in model.versions if each.state != State.END or each.version in found]
+
+
+def _status_rows(model: ModelOverview, versions: list[ModelVersionStatus]) -> list[Row]:
+    if not versions:
         return [(model.name, "-", "-", "-", f"no version found in {model.base_path}")]
     return [
         (
@@ -81,7 +92,7 @@ def _status_rows(model: ModelOverview) -> list[Row]:
             _joined([label for label, version in model.labels.items() if version == each.version]),
             each.status.error_message,
         )
-        for each in model.versions
+        for each in versions
     ]
 
 

@@ -1,22 +1,25 @@
 """`wsgiapp up`: start everything and wait until it is ready."""
 
 from argparse import Namespace
+from functools import partial
 from typing import Any
 
 from wsgiapp.cli import progress
 from wsgiapp.cli.parsing import add_command
 from wsgiapp.deployment.stack import Stack
+from wsgiapp.deployment.stack_settings import stack_settings
 from wsgiapp.settings.schema import Settings
 
 
 def add_parser(commands: Any) -> None:
     """Add `up` to the parser of the `wsgiapp` command."""
-    add_command(commands, "up", _run, "start everything and wait until it is ready")
+    load = partial(stack_settings, starts=True)
+    add_command(commands, "up", _run, "start everything and wait until it is ready", load)
 
 
 def _run(settings: Settings, arguments: Namespace) -> int:
     stack = Stack(settings, progress.show)
-    stack.up()
+    notices = stack.up()
     progress.end()
-    print(f"wsgiapp is ready at {stack.address}")
+    print(f"wsgiapp is ready at {stack.address}", *notices, sep="\n")
     return 0

@@ -1,31 +1,49 @@
 """Nginx: its program, its own errors, and the check of its configuration."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from wsgiapp.deployment import nginx_cors
-from wsgiapp.errors import StackError, Unavailable
+from wsgiapp.errors import SettingsError, StackError, Unavailable
+from wsgiapp.settings.conversion import literal
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.tables.gateway import Nginx
 from wsgiapp.web.compatibility import PREDICTIONS, as_flask
 from wsgiapp.web.problems import DETAIL_BY_STATUS, TF_SERVING_PREFIX, failure_response
 
 REQUEST_ID = "$known_request_id"  # Nginx's variable, see conf/nginx.conf
 CHECK_SECONDS = 30.0
+RELOAD_SECONDS = 10.0
+POLL_SECONDS = 0.1
+EMERGENCY = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")  # with the process's and the thread's id
 RETRY_STATUSES = (502, 503)
 # A line of the map that finds the form of an error: that of `http.compatibility` for predictions.
 FLASK_ERRORS = f'"~^[A-Z]+ [^ ?]*{PREDICTIONS}[ ?]" /_flask;'
 
 
 def find_nginx(settings: Settings) -> str | None:
-    """The path of Nginx's program, or `None` where there is none or none is wanted."""
-    if not settings.nginx.binary:
+    """The path of Nginx's program, or `None` where none is wanted, or none is installed and none was named.
+
+    Raises `SettingsError` for another program than the default one that is not there.
+    """
+    binary = settings.nginx.binary
+    if not binary:
         return None
     # Debian keeps it where an ordinary user's PATH does not look.
-    return shutil.which(settings.nginx.binary, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    found = shutil.which(binary, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if found is None and binary != Nginx().binary:
+        raise SettingsError(
+            f"nginx.binary = {literal(binary)}: no such program; install it, or leave it empty: then the workers serve "
+            f"clients themselves"
+        )
+    return found
 
 
 def command(settings: Settings, nginx: str, configuration: Path) -> list[str]:
@@ -35,14 +53,50 @@ def command(settings: Settings, nginx: str, configuration: Path) -> list[str]:
 
 def configuration_problem(settings: Settings, nginx: str, configuration: Path) -> str:
     """What Nginx does not accept in a configuration, in its words; empty where it accepts all."""
-    tested = subprocess.run(
-        [*command(settings, nginx, configuration), "-t"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=CHECK_SECONDS,
-    )
-    return "" if tested.returncode == 0 else tested.stderr.strip()
+    try:
+        tested = subprocess.run(
+            [*command(settings, nginx, configuration), "-t"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=CHECK_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return f"{nginx}: {exc}"
+    if tested.returncode == 0:
+        return "" if "test is successful" in tested.stderr else f"{nginx} is not Nginx: it checks no configuration"
+    return tested.stderr.strip() or f"{nginx}: exit status {tested.returncode}"
+
+
+def workers(master: int) -> set[int]:
+    """The processes that a master has started."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # proc(5): after the name come the state and the parent's pid
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == master and fields[0] != "Z":
+                found.add(int(entry.name))
+    return found
+
+
+def reload_problem(master: int, before: set[int], log: Callable[[], list[str]]) -> str:
+    """Why a master did not take its new configuration after a SIGHUP; empty once it did.
+
+    `before` are its workers before the signal, `log` gives the lines that it logged since. `nginx -t` does not find
+    all: it takes an address for free that another program listens on, and Nginx tries for 2.5 s to get it. A master
+    that takes the configuration starts new workers; one that does not says why and keeps the old ones.
+    """
+    deadline = time.monotonic() + RELOAD_SECONDS
+    reasons: list[str] = []
+    while time.monotonic() < deadline:
+        if workers(master) - before:
+            return ""
+        reasons = [match[1] for line in log() if (match := EMERGENCY.search(line))]
+        if any(not reason.startswith("bind() to") for reason in reasons):  # that one it tries again
+            break
+        time.sleep(POLL_SECONDS)
+    return "\n".join(dict.fromkeys(reasons)) or f"no new workers within {RELOAD_SECONDS:.0f} s"
 
 
 def exec_nginx(settings: Settings) -> None:

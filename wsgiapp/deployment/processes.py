@@ -39,6 +39,17 @@ def end_processes(pids: list[int], seconds: float) -> None:
             time.sleep(POLL_SECONDS)
 
 
+def child_processes(pid: int) -> set[int]:
+    """Process ids of the children of a process, zombies too."""
+    children = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended meanwhile
+            # proc(5): after the name, in parentheses, come the state and the parent's pid
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                children.add(int(entry.name))
+    return children
+
+
 def is_alive(pid: int) -> bool:
     """Whether there is such a process, and it is not a zombie."""
     try:

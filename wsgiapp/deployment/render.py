@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from wsgiapp.deployment import app_server, supervisor
 from wsgiapp.deployment import nginx as nginx_program
-from wsgiapp.deployment import supervisor
+from wsgiapp.deployment.supervisor_file import fill_supervisor_file
 from wsgiapp.deployment.template_values import template_values
 from wsgiapp.errors import SettingsError
 from wsgiapp.management import models_file
@@ -35,7 +36,7 @@ def render(settings: Settings, *, models: bool = True) -> set[str]:
     values = template_values(settings, nginx)
     for folder in (settings.run, settings.metrics, settings.logs, settings.cache, Path(values["tmp"])):
         folder.mkdir(parents=True, exist_ok=True)
-    texts = _supervisor_texts(settings, _supervisor_values(settings, values, nginx), nginx)
+    texts = _supervisor_texts(settings, values, nginx)
     if nginx:
         texts |= _nginx_texts(settings, values)
     with TemporaryDirectory(dir=settings.run, prefix="checked-") as checked:
@@ -48,15 +49,8 @@ def render(settings: Settings, *, models: bool = True) -> set[str]:
 def _check_home(settings: Settings) -> None:
     if len(os.fsencode(settings.control_socket)) > MAX_CONTROL_SOCKET_PATH_BYTES:
         raise SettingsError(f"WSGIAPP_HOME = {settings.home}: too long a path for Unix sockets; use a shorter one")
-    if set(str(settings.home)) & set("*?[%"):
-        raise SettingsError(f"WSGIAPP_HOME = {settings.home}: supervisord cannot take a path with * ? [ or %")
-
-
-def _supervisor_values(settings: Settings, values: Mapping[str, str], nginx: str | None) -> dict[str, str]:
-    # supervisord expands "%" in all its values.
-    escaped = {name: value.replace("%", "%%") for name, value in values.items()}
-    own_socket = f' --socket="{escaped["run"]}/%(program_name)s_%(process_num)02d.sock"'  # a worker each
-    return {**escaped, "own_socket": own_socket if nginx else ""}
+    if set(str(settings.home)) & set("*?["):
+        raise SettingsError(f"WSGIAPP_HOME = {settings.home}: supervisord cannot take a path with * ? or [")
 
 
 def _supervisor_texts(settings: Settings, values: Mapping[str, str], nginx: str | None) -> dict[str, str]:
@@ -70,11 +64,16 @@ def _supervisor_texts(settings: Settings, values: Mapping[str, str], nginx: str 
         f"supervisor.d/{name}.conf": settings.conf / "supervisor" / f"{name}.conf" for name in programs if name
     }
     templates |= {"supervisord.conf": settings.conf / "supervisord.conf", **_users(settings, "supervisor.d")}
-    return {path: fill_file(template, values) for path, template in templates.items()}
+    if settings.app.server == "uwsgi":  # which expands "%" as supervisord does
+        templates["uwsgi.ini"] = settings.conf / "uwsgi.ini"
+    expressions = {"app_command": app_server.command(settings, nginx)}
+    return {path: fill_supervisor_file(template, values, expressions) for path, template in templates.items()}
 
 
 def _nginx_texts(settings: Settings, values: Mapping[str, str]) -> dict[str, str]:
     """The files' texts by their paths below the run folder."""
+    is_uwsgi = settings.app.server == "uwsgi"
+    values = {**values, "uwsgi": fill_file(settings.conf / "nginx/uwsgi.conf", values) if is_uwsgi else ""}
     templates = {"nginx.conf": settings.conf / "nginx.conf", **_users(settings, "nginx.d")}
     return {path: fill_file(template, values) for path, template in templates.items()}
 
@@ -112,3 +111,17 @@ def _remove_others(folder: Path, texts: Mapping[str, str]) -> set[str]:
     for path in others:
         path.unlink()
     return {path.parent.name for path in others}
+
+
+def nginx_files(run: Path) -> dict[Path, str]:
+    """What Nginx was started with, or reloaded last: the texts by their paths."""
+    paths = [run / "nginx.conf", *(run / "nginx.d").glob("*.conf")]
+    return {path: path.read_text(encoding="utf-8") for path in paths if path.exists()}
+
+
+def restore_nginx_files(run: Path, texts: Mapping[Path, str]) -> None:
+    """Undo what `render` wrote for Nginx: it is what the next Nginx would start with."""
+    for path in nginx_files(run).keys() - texts.keys():
+        path.unlink()
+    for path, text in texts.items():
+        replace_file(path, text)

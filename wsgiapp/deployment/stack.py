@@ -1,25 +1,36 @@
 """`Stack`: all processes together: start, stop, status, rolling restart, by way of supervisord."""
 
-import socket
+import os
+import re
 import time
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from wsgiapp.deployment import nginx, readiness
+from wsgiapp.deployment.addresses import require_free
+from wsgiapp.deployment.app_server import running_server
 from wsgiapp.deployment.container import Container
-from wsgiapp.deployment.processes import end_processes, is_alive, orphaned_processes
-from wsgiapp.deployment.render import render
+from wsgiapp.deployment.log_tails import LogTails
+from wsgiapp.deployment.models_check import check_before_restart, check_before_start
+from wsgiapp.deployment.processes import child_processes, end_processes, is_alive, orphaned_processes
+from wsgiapp.deployment.render import nginx_files, render, restore_nginx_files
 from wsgiapp.deployment.supervisor import POLL_SECONDS, Process, Supervisor
 from wsgiapp.errors import StackError
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.started import Started, forget
 
 START_SECONDS = 120.0
-LOG_LINES = 25
-WORKERS = "app"
-PROGRAMS = (WORKERS, "modelserver", "nginx", "models")  # supervisord's groups of the service
+LOAD_SECONDS = 15.0  # a version that cannot be loaded has failed some times by then
+WORKERS, NGINX = "app", "nginx"
+PROGRAMS = (WORKERS, "modelserver", NGINX, "models")  # supervisord's groups of the service
+# uWSGI ignores a SIGHUP while it still waits for the last worker of an earlier one.
+HUP_SECONDS = 2.0
 NOTHING_RUNS = 3  # as supervisorctl's exit status is where not all run
 # So many process ids of one program during a start mean that it keeps failing, though supervisord goes on trying.
 MAX_STARTS = 4
+# TF Serving's state of a version that is not there any more; with an error, of one that could not be loaded.
+CANNOT_LOAD = re.compile(r"\d END: ")
+NO_NGINX = "Nginx is not installed: the workers serve clients themselves"
 
 Report = Callable[[str], None]
 
@@ -28,74 +39,105 @@ class Stack:
     """The processes of one home folder. `report` is called with a line on the progress, again and again."""
 
     def __init__(self, settings: Settings, report: Report = lambda line: None) -> None:
-        self._settings = settings
+        """`settings` are those that are wanted now; see `stack_settings` for the variables among them."""
+        self._wanted = settings
+        self._started = Started.read(settings.run)
+        self._settings = self._started.applied(settings) if self._started else settings
         self._report = report
-        self._supervisor = Supervisor(settings)
-        self._container = Container(settings)
+        self._supervisor = Supervisor(settings.run)
+        self._logs = LogTails(settings.logs)
+        self._missing: list[str] = []  # what `/readyz` said last
 
     @property
     def address(self) -> str:
         """Where clients find the service."""
-        host = self._settings.http.host
-        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self._settings.http.port}"
+        return f"http://{readiness.client_host(self._settings)}:{self._settings.http.port}"
 
-    def up(self) -> None:
-        """Start what is not running, and return when the service is ready. Raises `StackError`."""
+    def up(self, environ: Mapping[str, str] = os.environ) -> list[str]:
+        """Start what is not running, and return when the service is ready: what the operator should know besides.
+
+        `environ` is what a stack that does not run is started with. Raises `StackError`.
+        """
         if self._supervisor.is_shutting_down():
             self._shut_down()
-        if self._supervisor.is_up():
-            for process in self._processes():
-                self._start_where_missing(process)
-        else:
-            render(self._settings)
-            self._prepare_container()
-            self._end_orphans()
-            for metrics in self._settings.metrics.glob("*.db"):
-                metrics.unlink()
-            self._require_free_addresses()
-            self._supervisor.run()
+        notices = self._start_the_rest() if self._supervisor.is_up() else self._start(environ)
         self._wait(self._all_ready(), START_SECONDS, "starting", "the service is not ready")
+        return notices
 
     def down(self) -> None:
         """Stop everything, drained; harmless when nothing runs."""
         self._shut_down()
-        self._end_orphans()
+        _end_orphans(self._settings)
         for path in [*self._settings.run.glob("*.sock"), *self._settings.run.glob("*.ready")]:
             path.unlink()
+        forget(self._settings.run)
 
     def restart(self) -> list[str]:
         """Read the settings anew and restart the workers one by one; each must serve before the next one stops.
 
-        What else does not run is started. Returns what the operator should know besides.
+        What else does not run is started. Returns what the operator should know besides. Nothing is stopped before
+        supervisord and Nginx have taken their part of the change.
         """
         if not self._supervisor.is_up():
             raise StackError("nothing runs; `make up` starts it")
+        notices = check_before_restart(self._settings)
+        was_missing = self._models_missing()
+        nginx_before = nginx_files(self._settings.run)
         changed = render(self._settings, models=False)
-        processes = self._processes()
-        workers = [process.full_name for process in processes if process.group == WORKERS]
-        for process in processes:
-            if process.group != WORKERS:
+        for process in self._processes():
+            if process.name == NGINX and process.state == "RUNNING" and changed & {"nginx.conf", "nginx.d"}:
+                self._reload_nginx(process, nginx_before)
+            elif process.group != WORKERS:
                 self._start_where_missing(process)
+        workers = [process.full_name for process in self._processes() if process.group == WORKERS]
         for name in workers:
             self._report(f"{name}: draining")
-            self._supervisor.stop(name)
-            self._supervisor.start(name)
-            self._wait(self._serves(name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
+            self._wait(self._replaced(name), START_SECONDS, f"{name}: starting", f"{name} is not ready")
+        if self._started:
+            self._started.restarted(self._wanted).write(self._settings.run)
         self._wait(self._all_run, START_SECONDS, "starting", "a process does not run")
-        if changed & {"nginx.conf", "nginx.d"}:
-            self._supervisor.signal("nginx", "HUP")
-        notices = []
-        if len(workers) < 2:
+        self._wait(self._all_ready(was_missing), START_SECONDS, "starting", "the service is not ready any more")
+        if self._missing:
+            notices.append(f"not ready, as before: {self._what_is_missing()}")
+        if len(workers) < 2 and self._settings.app.server == "builtin":
             notices.append("there is one worker only: requests waited or failed while it started")
         if changed & {"supervisord.conf", "supervisor.d"}:
             notices.append("supervisord's own settings changed; `make down` and `make up` apply them")
-        return notices
+        return [*notices, *self._waiting()]
 
     def status(self) -> tuple[str, int]:
         """The table of processes, and 0 where all run."""
         if not self._supervisor.is_up():
             return "nothing runs; `make up` starts it\n", NOTHING_RUNS
         return self._supervisor.status()
+
+    def _start(self, environ: Mapping[str, str]) -> list[str]:
+        before, self._settings = self._settings, self._wanted
+        notices = check_before_start(self._settings)
+        render(self._settings)
+        self._prepare_container()
+        _end_orphans(before)
+        for metrics in self._settings.metrics.glob("*.db"):
+            metrics.unlink()
+        require_free(self._settings)
+        Started.now(self._settings, environ).write(self._settings.run)
+        try:
+            self._supervisor.run()
+        except StackError:
+            forget(self._settings.run)
+            raise
+        without_nginx = self._settings.nginx.binary and not nginx.find_nginx(self._settings)
+        return [*notices, NO_NGINX] if without_nginx else notices
+
+    def _start_the_rest(self) -> list[str]:
+        for process in self._processes():
+            self._start_where_missing(process)
+        return self._waiting()
+
+    def _waiting(self) -> list[str]:
+        """What the operator wants, and the processes do not know yet."""
+        remembered = Started.read(self._settings.run)
+        return remembered.waiting(self._wanted) if remembered else []
 
     def _processes(self) -> list[Process]:
         """Those of the service; people's own programs in conf/supervisor.d are theirs to start and to watch."""
@@ -108,6 +150,38 @@ class Stack:
             self._prepare_container()
         self._supervisor.stop(process.full_name)  # in BACKOFF supervisord would wait before it tries again
         self._supervisor.start(process.full_name)
+
+    def _reload_nginx(self, process: Process, before: Mapping[Path, str]) -> None:
+        """Have Nginx take its new files; where it does not, undo them and raise `StackError`."""
+        logs, workers = LogTails(self._settings.logs), nginx.workers(process.pid)
+        self._supervisor.signal(NGINX, "HUP")
+        problem = nginx.reload_problem(process.pid, workers, lambda: logs.new(process.log))
+        if problem:
+            restore_nginx_files(self._settings.run, before)
+            raise StackError(f"Nginx keeps its old configuration, and nothing was restarted: {problem}")
+
+    def _replaced(self, name: str) -> Callable[[], bool]:
+        """Have a worker, or the workers of gunicorn's or uWSGI's master `name`, replaced; whether it is done."""
+        process = self._supervisor.process(name)
+        server = running_server(process.pid)
+        before = child_processes(process.pid) if server in ("gunicorn", "uwsgi") else set()
+        if not before:
+            self._supervisor.stop(name)
+            self._supervisor.start(name)
+            return self._serves(name)
+        self._settings.ready_file(process.name).unlink(missing_ok=True)
+        self._supervisor.signal(name, "HUP")
+        serves, again_at = self._serves(name), time.monotonic() + HUP_SECONDS
+
+        def replaced() -> bool:
+            nonlocal again_at
+            children = child_processes(self._supervisor.process(name).pid)
+            if server == "uwsgi" and children == before and time.monotonic() > again_at:
+                self._supervisor.signal(name, "HUP")
+                again_at = time.monotonic() + HUP_SECONDS
+            return serves() and len(children) >= len(before) and not children & before
+
+        return replaced
 
     def _shut_down(self) -> None:
         """Have supervisord end, where it is there, and wait until it has."""
@@ -123,7 +197,7 @@ class Stack:
 
     def _prepare_container(self) -> None:
         if self._settings.app.backend == "container":
-            self._container.prepare(self._report)
+            Container(self._settings).prepare(self._report)
 
     def _serves(self, name: str) -> Callable[[], bool]:
         """Whether worker `name` accepts connections: its ready file names the process that runs now."""
@@ -131,7 +205,7 @@ class Stack:
 
         def serves() -> bool:
             process = self._supervisor.process(name)
-            _require_starting(process, starts)
+            self._require_starting(process, starts)
             try:
                 ready = int(self._settings.ready_file(process.name).read_text())
             except (OSError, ValueError):
@@ -140,95 +214,74 @@ class Stack:
 
         return serves
 
-    def _all_ready(self) -> Callable[[], bool]:
-        """Whether all processes run and the service says that it is ready."""
+    def _all_ready(self, but: frozenset[str] = frozenset()) -> Callable[[], bool]:
+        """Whether all processes run and the service says that it is ready, but for these models."""
         starts: dict[str, set[int]] = {}
+        failures: dict[str, float] = {}
 
         def ready() -> bool:
             for process in self._processes():
                 if process.has_failed:
-                    raise StackError(_failure(process))
-                _require_starting(process, starts.setdefault(process.full_name, set()))
-            return self._all_run() and self._answers_ready()
+                    raise StackError(self._failure(process))
+                self._require_starting(process, starts.setdefault(process.full_name, set()))
+            if not self._all_run():
+                return False
+            self._missing = readiness.missing(self._settings)
+            for line in filter(CANNOT_LOAD.search, self._missing):
+                if time.monotonic() > failures.setdefault(line, time.monotonic()) + LOAD_SECONDS:
+                    raise StackError(f"the service is not ready: {line}")
+            return _models(self._missing) <= but
 
         return ready
+
+    def _models_missing(self) -> frozenset[str]:
+        """Those that the service is not ready for now; none where something else answers, or workers of before."""
+        try:
+            return _models(readiness.missing(self._settings))
+        except StackError:
+            return frozenset()
 
     def _all_run(self) -> bool:
         processes = self._processes()
         return bool(processes) and all(process.state == "RUNNING" for process in processes)
 
-    def _answers_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/readyz", timeout=5):
-                return True
-        except OSError:  # an HTTP error status is one, too
-            return False
-
     def _wait(self, done: Callable[[], bool], seconds: float, doing: str, failure: str) -> None:
-        """Poll until `done`, reporting; raises `StackError` with `failure` and the ends of the logs."""
-        started = time.monotonic()
+        """Poll until `done`, reporting; raises `StackError` with `failure` and the newest lines of the logs."""
+        since = time.monotonic()
+        self._missing = []
         while not done():
-            passed = time.monotonic() - started
+            passed = time.monotonic() - since
             if passed > seconds:
-                raise StackError(f"{failure} after {seconds:.0f} s\n{self._ends_of_logs()}")
+                missing = f": {self._what_is_missing()}" if self._missing else ""
+                raise StackError(f"{failure} after {seconds:.0f} s{missing}\n{self._logs.newest()}")
             states = ", ".join(f"{each.full_name} {each.state}" for each in self._supervisor.processes())
-            self._report(f"{doing} {passed:.0f} s {states}")
+            self._report(f"{doing} {passed:.0f} s {self._what_is_missing() or states}")
             time.sleep(POLL_SECONDS)
 
-    def _ends_of_logs(self) -> str:
-        logs = [path for path in sorted(self._settings.logs.glob("*.log")) if "access" not in path.name]
-        return "\n".join(f"--- {path}\n{_tail(path)}" for path in logs)
+    def _what_is_missing(self) -> str:
+        """For the operator: with the model server's address, which clients are not told."""
+        return f"{'; '.join(self._missing)} (model server: {self._settings.backend.address})" if self._missing else ""
 
-    def _require_free_addresses(self) -> None:
-        http, backend = self._settings.http, self._settings.backend
-        needed = [("http.port", http.host, http.port)]
-        if self._settings.app.backend != "external":
-            if backend.socket_path and _is_listening(backend.socket_path):
-                raise StackError(f"backend.address: somebody listens on {backend.address}; use another path")
-            if not backend.socket_path:
-                needed.append(("backend.address", backend.host, backend.port))
-            if backend.rest_port:
-                needed.append(("backend.rest_port", backend.rest_host, backend.rest_port))
-        for key, host, port in needed:
-            try:
-                socket.create_server((host, port)).close()
-            except OSError as exc:
-                variable = f"WSGIAPP_{key.replace('.', '_').upper()}"
-                raise StackError(
-                    f"{key}: cannot listen on {host}:{port} ({exc.strerror}); {variable} moves it"
-                ) from exc
+    def _require_starting(self, process: Process, starts: set[int]) -> None:
+        """Raise `StackError` for a process that supervisord starts again and again; `starts` are the pids so far."""
+        starts.add(process.pid)
+        if process.state == "FATAL" or len(starts - {0}) > MAX_STARTS:
+            raise StackError(self._failure(process))
 
-    def _end_orphans(self) -> None:
-        """End processes of this home that a killed supervisord left behind, and the container of a killed launcher."""
-        end_processes(orphaned_processes(self._settings), self._settings.http.drain_seconds)
-        if self._container.may_exist:
-            self._container.remove()
+    def _failure(self, process: Process) -> str:
+        reason = process.spawn_error or process.state
+        lines = self._logs.of(process.log)
+        return f"{process.full_name} does not start: {reason}; the last lines of {process.log}:\n{lines}"
 
 
-def _require_starting(process: Process, starts: set[int]) -> None:
-    """Raise `StackError` for a process that supervisord starts again and again; `starts` are the pids seen so far."""
-    starts.add(process.pid)
-    if process.state == "FATAL" or len(starts - {0}) > MAX_STARTS:
-        raise StackError(_failure(process))
+def _end_orphans(settings: Settings) -> None:
+    """End processes of this home that a killed supervisord left behind, and the container of a killed launcher."""
+    end_processes(orphaned_processes(settings), settings.http.drain_seconds)
+    container = Container(settings)
+    if container.may_exist:
+        container.remove()
 
 
-def _is_listening(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(str(path))
-        except OSError:
-            return False
-    return True
-
-
-def _failure(process: Process) -> str:
-    reason = process.spawn_error or process.state
-    return f"{process.full_name} does not start: {reason}; the last lines of {process.log}:\n{_tail(process.log)}"
-
-
-def _tail(path: Path) -> str:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as exc:
-        return f"({exc.strerror})"
-    return "\n".join(lines[-LOG_LINES:])
+def _models(missing: list[str]) -> frozenset[str]:
+    """Whose lines these are."""
+    return frozenset(line.partition(":")[0] for line in missing)

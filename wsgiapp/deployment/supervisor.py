@@ -12,7 +12,7 @@ from supervisor.options import ServerOptions
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from wsgiapp.errors import StackError
-from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.schema import control_socket
 
 POLL_SECONDS = 0.2
 STOPPING_SECONDS = 60.0  # supervisord kills what takes longer than its `stopwaitsecs`
@@ -49,9 +49,10 @@ class Process(NamedTuple):
 class Supervisor:
     """Raises `StackError` where supervisord does not do what it is asked for."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._control_socket = settings.control_socket
-        self._configuration = settings.run / "supervisord.conf"
+    def __init__(self, run: Path) -> None:
+        """`run` is the run folder of the stack."""
+        self._control_socket = control_socket(run)
+        self._configuration = run / "supervisord.conf"
 
     def run(self) -> None:
         """Start supervisord in the background."""

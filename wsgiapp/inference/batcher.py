@@ -23,6 +23,11 @@ Result = TypeVar("Result")
 # Errors that one bad row, or the size of the batch, may have caused: the rest is tried without it.
 ROW_LEVEL_ERRORS = (InvalidArgument, InternalError, ResourceExhausted)
 
+# A batch that failed is taken apart by halves. Before that, so many of its requests are called alone, from all parts of
+# it: when none of them succeeds, the model fails, and the others get its error without a call of their own. (Of a batch
+# of 64 whose model always fails, halves alone would make 127 calls.)
+MAX_PROBES = 8
+
 # Every row of a batch takes as many steps as the longest has. A batch holds at most so many steps of padding, which
 # cost about what a call of its own does (measured, two BiLSTMs: 2 and 4 us a row and step, 2 ms a call).
 MAX_PADDING_STEPS = 512
@@ -218,12 +223,31 @@ class Batcher(Generic[Item, Result]):
             results = self._call(batch[0].key, [request.item for request in batch], deadline)
             return list(zip(batch, results, strict=True))
         except ROW_LEVEL_ERRORS as exc:
+            if len(batch) > MAX_PROBES:
+                return self._outcomes_apart(batch, exc)
             if len(batch) > 1:
                 middle = len(batch) // 2
                 return self._outcomes(batch[:middle]) + self._outcomes(batch[middle:])
             return [(batch[0], _Failed(exc))]
         except Exception as exc:
             return [(request, _Failed(exc)) for request in batch]
+
+    def _outcomes_apart(self, batch: list[_Waiting[Item]], error: Exception) -> list[tuple[_Waiting[Item], Any]]:
+        """The outcomes of a batch that failed by what a single row, or the model, may have caused."""
+        step = len(batch) / MAX_PROBES
+        probes = [batch[int(number * step)] for number in range(MAX_PROBES)]
+        outcomes: list[tuple[_Waiting[Item], Any]] = []
+        tried: set[_Waiting[Item]] = set()
+        for request in probes:
+            tried.add(request)
+            outcomes += self._outcomes([request])
+            if outcomes and not isinstance(outcomes[-1][1], _Failed):
+                break
+        rest = [request for request in batch if request not in tried]
+        if outcomes and all(isinstance(outcome, _Failed) for _, outcome in outcomes):
+            return outcomes + [(request, _Failed(error)) for request in rest]
+        middle = len(rest) // 2
+        return outcomes + self._outcomes(rest[:middle]) + self._outcomes(rest[middle:])
 
     def _wake_at(self, deadline: float) -> None:
         """One alarm for the earliest deadline of all: a timer for each request would cost more than the batcher."""

@@ -1,5 +1,6 @@
 """`DataPlane`: the one place where pipelines meet the model server."""
 
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -21,6 +22,8 @@ from wsgiapp.tfserving.messages import (
     SignatureDefMap,
 )
 from wsgiapp.tfserving.tensors import Arrays
+
+log = logging.getLogger(__name__)
 
 # Readiness is asked every second or so by whoever balances the load: it must not wait for a model server that hangs.
 STATUS_SECONDS = 1.0
@@ -138,14 +141,21 @@ class DataPlane:
 
     def missing(self) -> list[str]:
         """What keeps the service from being ready, one line each; empty when it is."""
-        checks = [gevent.spawn(self._missing, name, route) for name, route in self._routes.items()]
+        checks = [gevent.spawn(self._checked, name, route) for name, route in self._routes.items()]
         gevent.joinall(checks)
-        return [check.value for check in checks if check.value]
+        return [check.get() for check in checks if check.get()]
 
     def _in_flight(self, model: str) -> AbstractContextManager[float]:
         """One of the calls that may be in flight; entering it gives its deadline."""
         route = self._routes.get(model)
         return self._admission.admit(route.deadline_seconds if route else self._default_deadline_seconds)
+
+    def _checked(self, name: str, route: Route) -> str:
+        try:
+            return self._missing(name, route)
+        except Exception as exc:
+            log.exception("the check of model %s", name)
+            return f"{name}: its check failed ({type(exc).__name__}); see the worker's log"
 
     def _missing(self, name: str, route: Route) -> str:
         if name not in self._warm:
@@ -156,6 +166,12 @@ class DataPlane:
             except RequestError as exc:
                 return f"{name}: {exc}"
             if not any(version.state == ModelVersionStatus.AVAILABLE for version in versions):
-                states = ", ".join(f"{each.version} {ModelVersionStatus.State.Name(each.state)}" for each in versions)
+                states = ", ".join(map(_state, versions))
                 return f"{name}: no version is AVAILABLE ({states or 'none known'})"
         return ""
+
+
+def _state(status: ModelVersionStatus) -> str:
+    """A version's state, with the reason of one that could not be loaded."""
+    reason = status.status.error_message
+    return f"{status.version} {ModelVersionStatus.State.Name(status.state)}{reason and f': {reason}'}"

@@ -7,6 +7,7 @@ import numpy as np
 from gevent.monkey import get_original
 
 from wsgiapp.backend.interface import Backend, Inputs, Target
+from wsgiapp.errors import NotFound, Unreachable
 from wsgiapp.inference import rows
 from wsgiapp.inference.batch_parity import BatchParity
 from wsgiapp.inference.batcher import Batcher, BatchLimits
@@ -84,7 +85,11 @@ class SharedCalls:
         return [_Answered(part, answer.version) for part in rows.split(answer.outputs, counts)]
 
     def _alone(self, target: Target, inputs: Inputs, count: int, deadline: float) -> _Answered:
-        outputs, version = self._backend.predict(target, inputs, deadline)
+        try:
+            outputs, version = self._backend.predict(target, inputs, deadline)
+        except (NotFound, Unreachable) as exc:
+            self._forget(target, exc)
+            raise
         self._batch_rows.observe(count)
         if self._versions.get(target) != version:
             if len(self._versions) >= MAX_TARGETS:
@@ -93,3 +98,12 @@ class SharedCalls:
         if self._parity is not None:
             self._parity.verify_soon(version)
         return _Answered(outputs, version)
+
+    def _forget(self, target: Target, error: NotFound | Unreachable) -> None:
+        """A version that is unknown now, or any of a model server that is away, may come back with other files."""
+        if self._parity is None:
+            return
+        if isinstance(error, Unreachable):
+            self._parity.forget()
+        else:
+            self._parity.forget(target.version if target.version is not None else self._versions.get(target))

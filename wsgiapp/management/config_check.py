@@ -18,10 +18,16 @@ SHARD = re.compile(r"variables\.data-\d+-of-(\d+)")
 
 
 class Finding(NamedTuple):
-    """An error keeps the model server from serving what is configured; anything else may do so later."""
+    """An error keeps the model server from serving what is configured; anything else may do so later.
+
+    `keeps_unready`: while this is so, no version of `model` can become AVAILABLE for the gateway, which its `/readyz`
+    waits for; without a `model` that of none.
+    """
 
     is_error: bool
     text: str
+    model: str = ""
+    keeps_unready: bool = False
 
     def __str__(self) -> str:
         return f"{'error' if self.is_error else 'warning'}: {self.text}"
@@ -41,7 +47,7 @@ def _findings(config: ModelServerConfig, active: ModelServerConfig | None, with_
         yield Finding(False, "no model is configured")
     for name, count in Counter(each.name for each in models).items():
         if count > 1:
-            yield Finding(True, f"{name}: configured {count} times; names must be unique")
+            yield Finding(True, f"{name}: configured {count} times; names must be unique", keeps_unready=True)
     platforms = {each.name: each.model_platform for each in active.model_config_list.config} if active else {}
     for each in models:
         alone = ModelServerConfig()
@@ -49,33 +55,42 @@ def _findings(config: ModelServerConfig, active: ModelServerConfig | None, with_
         try:
             model = models_of(alone, where="models.config")[each.name]
         except SettingsError as exc:
-            yield Finding(True, str(exc))
+            yield Finding(True, str(exc), keeps_unready=True)
             continue
         if platforms.get(each.name, each.model_platform) != each.model_platform:
             yield Finding(
                 True, f"{each.name}: model_platform cannot be changed by a reload; it is {platforms[each.name]!r}"
             )
         if with_folders:
-            yield from _model(model)
+            yield from (finding._replace(model=model.name) for finding in _model(model))
 
 
 def _model(model: ModelConfig) -> Iterator[Finding]:
     try:
         found = version_dirs.find_versions(model.base_path)
     except OSError as exc:
-        yield Finding(True, f"{model.name}: base_path {model.base_path}: {exc.strerror}")
+        yield Finding(True, f"{model.name}: base_path {model.base_path}: {exc.strerror}", keeps_unready=True)
         return
     if not found:
         yield Finding(
-            True, f"{model.name}: {model.base_path} holds no version directory; put the model into {model.base_path}/1"
+            True,
+            f"{model.name}: {model.base_path} holds no version directory; put the model into {model.base_path}/1",
+            keeps_unready=True,
         )
         return
     wanted = version_dirs.wanted_versions(model, found)
     for version in sorted(model.specific - set(found)):
-        yield Finding(not wanted, f"{model.name}: version {version} is asked for, but there is no such directory")
+        yield Finding(
+            not wanted,
+            f"{model.name}: version {version} is asked for, but there is no such directory",
+            keeps_unready=not wanted,
+        )
     for version in sorted(wanted):
-        for is_error, trouble in _version(found[version]):
-            yield Finding(is_error, f"{model.name}: version {version}: {trouble}")
+        troubles = list(_version(found[version]))
+        # Another version may serve, and what is still being copied may become whole.
+        is_final = len(wanted) == 1 and all(is_error for is_error, _ in troubles)
+        for is_error, trouble in troubles:
+            yield Finding(is_error, f"{model.name}: version {version}: {trouble}", keeps_unready=is_final)
     yield from _labels(model, found, wanted)
 
 
@@ -83,9 +98,13 @@ def _labels(model: ModelConfig, found: Mapping[int, Path], wanted: set[int]) -> 
     for label, version in sorted(model.labels.items()):
         where = f"{model.name}: label {label!r} points at version {version}"
         if version not in found:
-            yield Finding(True, f"{where}, which is not there")
+            yield Finding(True, f"{where}, which is not there", keeps_unready=True)
         elif version not in wanted:
-            yield Finding(True, f"{where}, which the version policy does not load; name it in `specific`, or use `all`")
+            yield Finding(
+                True,
+                f"{where}, which the version policy does not load; name it in `specific`, or use `all`",
+                keeps_unready=True,
+            )
         elif model.latest and len(wanted) == model.latest:
             yield Finding(
                 False, f"{where}, which TF Serving unloads when newer ones come; name it in `specific`, or use `all`"

@@ -3,7 +3,8 @@
 import hmac
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gevent import get_hub
@@ -18,9 +19,11 @@ from wsgiapp.errors import (
     RequestError,
     SettingsError,
     Unauthenticated,
+    Unavailable,
     Unimplemented,
+    with_cause,
 )
-from wsgiapp.management import config_check, config_edit
+from wsgiapp.management import config_edit, settings_check
 from wsgiapp.management.config_check import Finding
 from wsgiapp.management.models_file import ModelsFile
 from wsgiapp.settings.schema import Settings
@@ -110,15 +113,36 @@ class ControlPlane:
     def reload(self, *, force: bool = False) -> list[Finding]:
         """Apply `models.config`, unless `check` finds errors in it; its findings."""
         with self._file.locked():
-            return self._take_over(self._file.read(), force)
+            text = self._file.read()
+            findings = self._checked(text, self.config(), force)
+            try:
+                self._apply(text)
+            except RequestError:
+                # A model that cannot be loaded is an error, but one that leaves the others, and so the rest, active.
+                if self._is_active(self._file.parse(text)):
+                    self._file.write_rendered(text)
+                raise
+            self._file.write_rendered(text)
+            return findings
 
     def replace(self, text: str, *, force: bool = False) -> list[Finding]:
-        """Apply another configuration, and write it to `models.config`; the old one is kept beside it."""
+        """Apply another configuration, and write it to `models.config`; the old one is kept beside it.
+
+        When it is rejected, or a model of it does not become available in time, all is as it was before; with `force`
+        only when it is rejected: a model that does not become available is a finding then.
+        """
         with self._file.locked():
             self._file.require_known_folders(self._file.parse(text, where="body"))
-            findings = self._take_over(text, force)
-            self._file.back_up()
-            self._file.write(text)
+            before = self.config()
+            findings = self._checked(text, before, force)
+            with self._all_or_nothing(before, "not applied"):
+                try:
+                    self._apply(text)
+                except RequestError as exc:
+                    if not (force and self._is_active(self._file.parse(text))):
+                        raise
+                    findings.append(Finding(True, str(exc)))
+                self._file.write(text)
             return findings
 
     def promote(self, model: str, version: int, label: str) -> int | None:
@@ -132,20 +156,13 @@ class ControlPlane:
                 raise Conflict(f"{self._file.path} has changes that are not active; check and reload it first")
             configured = self._configured(before, model)
             loading = self._with_version(text, configured, version)
-            try:
+            with self._all_or_nothing(before, "not promoted", Conflict):
                 if loading != text:
                     self._apply(loading)
                 self._wait_until_available(model, version)
                 promoted = config_edit.with_label(loading, model, label, version)
                 self._apply(promoted)
-            except (RequestError, SettingsError) as exc:
-                self._roll_back(before)
-                raise Conflict(f"not promoted: {exc}; the configuration from before is active") from exc
-            except BaseException:  # Ctrl-C
-                self._roll_back(before)
-                raise
-            self._file.write(promoted)
-            self._file.write_rendered(promoted)
+                self._file.write(promoted)
             return configured.labels.get(label)
 
     def _versions(self, model: str) -> list[ModelVersionStatus]:
@@ -155,46 +172,57 @@ class ControlPlane:
             return []
 
     def _findings(self, text: str, active: ModelServerConfig | None) -> list[Finding]:
-        config = self._file.parse(text)
         # On a thread: a disk that is slow must not hold up the other requests of the worker.
-        findings = get_hub().threadpool.apply(
-            config_check.check, (config, active), {"with_folders": self._folders_are_here}
-        )
-        offered = {each.name for each in config.model_config_list.config}
-        for name in self._settings.models:
-            if name not in offered:
-                findings.append(Finding(False, f"{name}: in wsgiapp.toml, but not in models.config"))
-        return findings
+        return get_hub().threadpool.apply(settings_check.check, (self._settings, self._file.parse(text), active))
 
-    def _take_over(self, text: str, force: bool) -> list[Finding]:
-        findings = self._findings(text, self.config())
+    def _checked(self, text: str, active: ModelServerConfig, force: bool) -> list[Finding]:
+        findings = self._findings(text, active)
         errors = [finding.text for finding in findings if finding.is_error]
         if errors and not force:
             raise InvalidArgument(f"not reloaded: {'; '.join(errors)}")
-        try:
-            self._apply(text)
-        except RequestError:
-            # A model that cannot be loaded is an error, but one that leaves the others, and so the rest, active.
-            if self._is_active(text):
-                self._file.write_rendered(text)
-            raise
-        self._file.write_rendered(text)
         return findings
 
-    def _is_active(self, text: str) -> bool:
+    def _is_active(self, config: ModelServerConfig) -> bool:
         try:
-            return self._backend.config(_in(CALL_SECONDS)) == self._file.parse(text)
+            return self._backend.config(_in(CALL_SECONDS)) == config
+        except Unimplemented:  # TF Serving itself applies what it does not reject, and then waits
+            return True
         except RequestError:
             return False
+
+    @contextmanager
+    def _all_or_nothing(
+        self, before: ModelServerConfig, what: str, kind: type[RequestError] | None = None
+    ) -> Iterator[None]:
+        """Should a change fail on its way, apply the configuration from before again.
+
+        The error says `what` was not done, and what is active; it is of `kind`, or of the kind that a client can tell
+        apart: a request at fault, and a model server that is away.
+        """
+        try:
+            yield
+        except (RequestError, SettingsError, OSError) as exc:
+            now = self._roll_back(before)
+            told = next(
+                (each for each in (Unavailable, DeadlineExceeded, InvalidArgument) if isinstance(exc, each)), Conflict
+            )
+            raise (kind or told)(f"{what}: {exc}; {now}") from exc
+        except BaseException:  # Ctrl-C
+            self._roll_back(before)
+            raise
 
     def _apply(self, text: str) -> None:
         self._backend.reload(self._file.parse(text), _in(self._settings.management.seconds))
 
-    def _roll_back(self, config: ModelServerConfig) -> None:
+    def _roll_back(self, before: ModelServerConfig) -> str:
+        """What is active then. What cannot be loaded of `before` could not be loaded before either."""
         try:
-            self._backend.reload(config, _in(self._settings.management.seconds))
-        except RequestError:
-            log.exception("the configuration from before cannot be applied again; `wsgiapp models reload` tries")
+            self._backend.reload(before, _in(self._settings.management.seconds))
+        except RequestError as exc:
+            if not self._is_active(before):
+                log.error("the configuration from before cannot be applied again: %s", with_cause(exc))
+                return "nor can the configuration from before be applied again; `wsgiapp models reload` tries it"
+        return "the configuration from before is active"
 
     def _configured(self, config: ModelServerConfig, model: str) -> ModelConfig:
         models = model_config.models_of(config, where="the model server")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wsgiapp.errors import Conflict, InvalidArgument, InvalidField, SettingsError
 from wsgiapp.settings.schema import Settings
-from wsgiapp.settings.templates import fill, replace_file
+from wsgiapp.settings.templates import fill, replace_file, replace_files
 from wsgiapp.tfserving import model_config
 from wsgiapp.tfserving.messages import ModelServerConfig
 
@@ -35,24 +35,22 @@ class ModelsFile:
         except (OSError, UnicodeDecodeError) as exc:
             raise InvalidArgument(f"{self.path}: {exc}") from exc
 
-    def parse(self, text: str, where: str = NAME) -> ModelServerConfig:
-        """A text as the model server would read it; `where` it is from stands in the error's text."""
+    def parse(self, text: str, where: str = "") -> ModelServerConfig:
+        """A text as the model server would read it; `where` it is from, if not the file, stands in the error's text."""
         try:
-            return model_config.parse(self._filled(text), where=where)
+            return model_config.parse(self._filled(text), where=where or str(self.path))
         except SettingsError as exc:
             raise InvalidArgument(str(exc)) from exc
 
     def write(self, text: str) -> None:
-        """Replace the operator's text."""
-        replace_file(self.path, text)
+        """Replace the operator's text, and have the model server start with it from now on; the old one is kept in a
+        file beside it. Raises `OSError`, and then all is as it was."""
+        shutil.copy2(self.path, self.path.with_name(f"{NAME}.previous"))
+        replace_files({self.path: text, self.rendered_path: self._filled(text)})
 
     def write_rendered(self, text: str) -> None:
         """Have the model server start with `text` from now on."""
         replace_file(self.rendered_path, self._filled(text))
-
-    def back_up(self) -> None:
-        """Keep the operator's text in a file beside it."""
-        shutil.copy2(self.path, self.path.with_name(f"{NAME}.previous"))
 
     def require_known_folders(self, config: ModelServerConfig) -> None:
         """What comes over HTTP may name the folders that hold models already, and no other ones."""

@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 IGNORED = (
     "enable_grpc_healthcheck_service",  # always there
     "enable_per_model_batching_parameters",
-    "enable_profiler",
     "experimental_enable_static_metadata",
     "flush_filesystem_caches",
     "mixed_precision",
@@ -49,6 +48,7 @@ class Flags:
     grpc_channel_arguments: tuple[tuple[str, int | str], ...]
     grpc_max_threads: int
     ssl_config_file: Path | None
+    enable_profiler: bool
     rest_api_port: int
     rest_api_timeout_in_ms: int
     rest_api_enable_cors_support: bool
@@ -118,7 +118,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _add_grpc(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("gRPC").add_argument
+    group = parser.add_argument_group("gRPC")
+    add = group.add_argument
     add("--host", default="0.0.0.0", help="address to listen on, for gRPC and REST (not a flag of TF Serving)")
     add("--port", type=_port, default=8500, help="TCP port; 0: none, see --grpc_socket_path (default: %(default)s)")
     add("--grpc_socket_path", default="", help="UNIX socket to listen on, besides the port")
@@ -136,6 +137,7 @@ def _add_grpc(parser: argparse.ArgumentParser) -> None:
         help="calls answered at the same time; the others wait (default: %(default)s)",
     )
     add("--ssl_config_file", type=Path, default=None, help="SSLConfig in text format, with the keys in it: TLS")
+    _add_switch(group, "--enable_profiler", "answer TensorFlow's profiler service on the same port", default=True)
     add("--use_alts_credentials", type=_boolean, nargs="?", const=True, default=False, help=argparse.SUPPRESS)
 
 

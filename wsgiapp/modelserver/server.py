@@ -26,6 +26,7 @@ from wsgiapp.modelserver.rpc.health import Health
 from wsgiapp.modelserver.rpc.model_service import ModelService
 from wsgiapp.modelserver.rpc.monitoring import CountingInterceptor, Metrics
 from wsgiapp.modelserver.rpc.prediction_service import PredictionService
+from wsgiapp.modelserver.rpc.profiler_service import ProfilerService
 from wsgiapp.modelserver.servables import operations
 from wsgiapp.modelserver.servables.batching import BatchScheduler
 from wsgiapp.modelserver.servables.batching_parameters import read_parameters
@@ -57,7 +58,7 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
     leases = Leases(table, loader)
     reconciler = Reconciler(table, loader, max(0.0, flags.file_system_poll_wait_seconds))
     reloads = ConfigReloads(leases, reconciler, allow_unavailable=flags.allow_version_labels_for_unavailable_models)
-    health, metrics = Health(leases), Metrics(leases, loader)
+    health, metrics, profiler = Health(leases), Metrics(leases, loader), ProfilerService()
     rest = _rest_worker(flags)
     try:
         reloads.start(config)
@@ -69,6 +70,8 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
         if not loaded:
             log.warning("some models still load after %.0f s; serving the others", flags.first_load_seconds)
         server = _grpc_server(flags, leases, reloads, health, metrics)
+        if flags.enable_profiler:
+            server.add_generic_rpc_handlers((profiler.handler(),))
         _open_ports(server, flags, tls, rest)
         config_file = _config_file(flags, config, reloads)
         if config_file:
@@ -79,6 +82,7 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
         deadline = time.monotonic() + flags.drain_seconds
         log.info("draining for at most %.0f s", flags.drain_seconds)
         health.drain()
+        profiler.drain()
         if config_file:
             config_file.stop(0)
         if rest:

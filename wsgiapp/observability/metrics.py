@@ -7,7 +7,7 @@ place (app-00, ...): whichever worker is asked adds them all up, and one that is
 import os
 
 import prometheus_client
-from prometheus_client import Histogram, multiprocess, values
+from prometheus_client import Counter, Histogram, multiprocess, values
 
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 if FOLDER:
@@ -27,6 +27,11 @@ QUEUE_SECONDS = Histogram(
     "Seconds that the oldest request of a batch waited for its call to leave.",
     ["model"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+LOG_LINES_DROPPED = Counter(
+    "wsgiapp_log_lines_dropped",
+    "Lines that were not written because nobody read the log: the access log, or the process's own on stderr.",
+    ["log"],
 )
 
 

@@ -103,6 +103,6 @@ def _file(payload: Payload) -> bytes:
     encoded = payload.fields["img"]
     if not isinstance(encoded, str):
         raise InvalidField("img", "not a text with base64 of an image file")
-    if encoded.startswith("data:"):  # what a browser's canvas.toDataURL() gives
+    if encoded[:64].lstrip()[:5].lower() == "data:":  # what a browser's canvas.toDataURL() gives
         encoded = encoded.partition(",")[2]
     return decode_base64("img", encoded)

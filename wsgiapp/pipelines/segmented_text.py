@@ -1,20 +1,28 @@
 """Chinese text, segmented with jieba, for models that take padded rows of words."""
 
-import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import orjson
 
 from wsgiapp.errors import InternalError, InvalidField, TooLarge
 from wsgiapp.pipelines.base64text import decode_base64
+from wsgiapp.pipelines.list_literal import parse_list
 from wsgiapp.pipelines.pipeline import Payload, Prepared, Resources, Result, reject_unknown_options
 from wsgiapp.pipelines.segmentation.tokenizer import load_tokenizer
 from wsgiapp.tfserving.tensors import Arrays
 
 Row = list[str]
+
+# What a character may take where its list is sent as text, quotes, comma and escapes included (`'\U0001F600', `), and
+# how much longer base64 is. Whatever is longer holds more than the limit of characters, and is not parsed at all.
+BYTES_PER_CHAR = 16
+BASE64_FACTOR = 4 / 3
+# A number, or a list of one.
+NWORDS = re.compile(r"\s*[\[(]?\s*([0-9]{1,9})\s*,?\s*[\])]?\s*")
 
 
 class SegmentedText:
@@ -76,17 +84,13 @@ class SegmentedText:
         if len(sent) > 1:
             raise InvalidField(sent[1], f"sent together with {sent[0]}; send one of them")
         if "words" in fields:
-            words = _strings("words", fields["words"], payload.in_url)
-            self._check_size("words", words)
-            _check_nwords(fields.get("nwords"), len(words))
+            words = self._strings("words", fields["words"], payload.in_url, self._limits.chars)
+            _check_nwords(fields.get("nwords"), len(words), payload.in_url)
             return [words], False
         if "lines" in fields:
-            lines = _strings("lines", fields["lines"], payload.in_url)
-            if len(lines) > self._limits.rows:
-                raise TooLarge("lines", f"{len(lines)} texts; the limit is {self._limits.rows}")
-            self._check_size("lines", lines)
+            lines = self._strings("lines", fields["lines"], payload.in_url, self._limits.rows)
             return [self._segment(f"lines[{i}]", line) for i, line in enumerate(lines)], True
-        line = _line(fields["line"], payload.in_url)
+        line = self._line(fields["line"], payload.in_url)
         self._check_size("line", [line])
         return [self._segment("line", line)], False
 
@@ -96,67 +100,75 @@ class SegmentedText:
             raise InvalidField(field, "empty; there is no text to classify")
         return words
 
+    def _line(self, value: Any, in_url: bool) -> str:
+        if not isinstance(value, str):
+            raise InvalidField("line", "not a text")
+        return self._decode("line", value) if in_url else value
+
+    def _strings(self, field: str, value: Any, in_url: bool, max_items: int) -> Row:
+        """A non-empty list of non-blank strings, parsed first where it came as text, within the limits."""
+        if isinstance(value, str):
+            if in_url and not value.lstrip().startswith(("[", "(")):
+                value = self._decode(field, value)
+            self._require_short(field, len(value), BYTES_PER_CHAR)
+            try:
+                value = parse_list(value)
+            except ValueError as exc:
+                raise InvalidField(field, "neither JSON nor a list literal of texts") from exc
+        if not isinstance(value, (list, tuple)):
+            raise InvalidField(field, "not a list of texts")
+        if not value:
+            raise InvalidField(field, "empty; there is no text to classify")
+        if len(value) > max_items:
+            raise TooLarge(field, f"{len(value):,} texts; the limit is {max_items:,}")
+        for i, item in enumerate(value):
+            if not isinstance(item, str):
+                raise InvalidField(f"{field}[{i}]", "not a text")
+            if not item or item.isspace():
+                raise InvalidField(f"{field}[{i}]", "empty; there is no text to classify")
+        self._check_size(field, value)
+        return list(value)
+
+    def _decode(self, field: str, encoded: str) -> str:
+        """A text from base64."""
+        self._require_short(field, len(encoded), BYTES_PER_CHAR * BASE64_FACTOR)
+        try:
+            return decode_base64(field, encoded).decode("utf-8").removeprefix("\ufeff")
+        except UnicodeDecodeError as exc:
+            raise InvalidField(field, f"not UTF-8 once the base64 is decoded (byte {exc.start})") from exc
+
+    def _require_short(self, field: str, size: int, bytes_per_char: float) -> None:
+        if size > bytes_per_char * (self._limits.chars + 1):
+            limit = f"more than any text within the limit of {self._limits.chars:,} characters takes"
+            raise TooLarge(field, f"{size:,} bytes, which is {limit}")
+
     def _check_size(self, field: str, texts: Sequence[str]) -> None:
         chars = sum(map(len, texts))
         if chars > self._limits.chars:
             raise TooLarge(field, f"{chars:,} characters; the limit is {self._limits.chars:,}")
 
 
-def _line(value: Any, in_url: bool) -> str:
-    if not isinstance(value, str):
-        raise InvalidField("line", "not a text")
-    return _text("line", value) if in_url else value
-
-
-def _text(field: str, encoded: str) -> str:
-    try:
-        return decode_base64(field, encoded).decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise InvalidField(field, f"not UTF-8 once the base64 is decoded (byte {exc.start})") from exc
-
-
-def _strings(field: str, value: Any, in_url: bool) -> Row:
-    """A non-empty list of non-blank strings, parsed first where it came as text."""
-    if isinstance(value, str):
-        if in_url and not value.lstrip().startswith(("[", "(")):
-            value = _text(field, value)
-        value = _parse_list(field, value)
-    if not isinstance(value, (list, tuple)):
-        raise InvalidField(field, "not a list of texts")
-    if not value:
-        raise InvalidField(field, "empty; there is no text to classify")
-    for i, item in enumerate(value):
-        if not isinstance(item, str):
-            raise InvalidField(f"{field}[{i}]", "not a text")
-        if not item or item.isspace():
-            raise InvalidField(f"{field}[{i}]", "empty; there is no text to classify")
-    return list(value)
-
-
-def _parse_list(field: str, text: str) -> Any:
-    """JSON, or the Python list literal that `str(list)` writes. `literal_eval` parses constants and runs nothing."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as exc:
-        raise InvalidField(field, "neither JSON nor a list literal of texts") from exc
-
-
-def _check_nwords(nwords: Any, length: int) -> None:
+def _check_nwords(nwords: Any, length: int, in_url: bool) -> None:
     """`nwords` may be a number, its digits, or a list of one: clients send the model's input as they built it."""
     if nwords is None:
         return
     if isinstance(nwords, list) and len(nwords) == 1:
         nwords = nwords[0]
-    if isinstance(nwords, str) and nwords.isdecimal() and len(nwords) < 10:
-        nwords = int(nwords)
+    if isinstance(nwords, str):
+        nwords = _number(nwords, in_url)
     if type(nwords) is not int:
         raise InvalidField("nwords", "not a whole number")
     if nwords != length:
         raise InvalidField("nwords", f"{nwords}, but words has {length}")
+
+
+def _number(text: str, in_url: bool) -> int | None:
+    """The number in a text such as `2`, `[2]` or, in a URL, base64 of these."""
+    found = NWORDS.fullmatch(text)
+    if found is None and in_url:
+        with suppress(InvalidField):
+            found = NWORDS.fullmatch(decode_base64("nwords", text[:100]).decode("ascii", "replace"))
+    return int(found[1]) if found else None
 
 
 def _utf8(row: Row) -> list[bytes]:

@@ -18,7 +18,7 @@ from wsgiapp.server.request_head import MalformedRequest, read_head
 from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors
 from wsgiapp.web.problems import DETAIL_BY_STATUS, failure_response
-from wsgiapp.web.request import request_id
+from wsgiapp.web.request import path_of_target, request_id
 from wsgiapp.web.response import STATUS_LINES
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ class Handler(pywsgi.WSGIHandler):
 
     def _rejection(self, status: int, line: bytes, origin: str = "") -> tuple[str, bytes]:
         """A status, and a whole HTTP answer for a request that is too malformed to reach the application."""
-        path = line.decode("latin-1").partition(" ")[2]
+        path = path_of_target(line.decode("latin-1").partition(" ")[2])
         detail = DETAIL_BY_STATUS[status]
         response = failure_response(status, detail, path, request_id({}))
         if self.server.as_flask:

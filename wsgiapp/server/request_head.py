@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
+from wsgiapp.web.request import AUTHORITY, path_of_target
+
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # Anything but a single space between the words is rejected: RFC 9112, 3 warns of what other recipients take for space.
 FORBIDDEN_IN_TARGET = bytes(range(0x21)) + b"\x7f"
 VERSIONS = {version.encode() + end: version for version in ("HTTP/1.1", "HTTP/1.0") for end in (b"\r\n", b"\n")}
 UNSUPPORTED_VERSION = re.compile(rb"HTTP/[0-9](\.[0-9])?\r?\n")
-AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
 MAX_FIELD_LINE_BYTES = 65536
 MAX_FIELD_LINES = 100
 # A second one could contradict the first about where this request ends, or for whom it is.
@@ -70,9 +71,8 @@ def read_head(request_line: bytes, readline: Callable[[int], bytes]) -> dict[str
 
 def _path_of(target: str) -> str:
     """The path of a target in another form than the usual: as proxies are sent it, or `*` (RFC 9112, 3.2)."""
-    authority = AUTHORITY.match(target)
-    if authority:
-        return target[authority.end() :] or "/"
+    if AUTHORITY.match(target):
+        return path_of_target(target)
     if target == "*":
         return target
     raise MalformedRequest("the request target has no path")

@@ -9,21 +9,26 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
 
+from wsgiapp.observability import logs
+from wsgiapp.observability.log_writer import LogWriter
+from wsgiapp.observability.native_output import NativeOutput
 from wsgiapp.server.wsgi_server import Server
 from wsgiapp.settings.schema import Settings
+from wsgiapp.web.access_log import dropped_lines
 
 log = logging.getLogger(__name__)
 
 # A prediction makes some 200 objects, hardly any of them in cycles: with Python's 700 the collector ran every few.
 GC_THRESHOLDS = (20_000, 20, 20)
-# Of the access log: bytes that wait at most, and for how long.
-LOG_BUFFER = 64 * 1024
+# A line of the access log waits no longer.
 FLUSH_SECONDS = 0.5
+# At the end, for logs that nobody reads.
+CLOSE_LOG_SECONDS = 2.0
 
 
 class Application(Protocol):
@@ -38,13 +43,34 @@ class Application(Protocol):
         """Give back what it holds."""
 
 
-def open_access_log() -> BinaryIO:
-    """Standard output, written in batches: one by one, each line costs a switch to supervisord, which copies them."""
-    return open(sys.stdout.fileno(), "wb", buffering=LOG_BUFFER, closefd=False)
+def open_access_log() -> LogWriter:
+    """Standard output."""
+    return LogWriter(sys.stdout.fileno(), "access", dropped_lines)
+
+
+@contextmanager
+def process_log() -> Iterator[None]:
+    """`sys.stderr`, and a log that is configured meanwhile, never wait for whoever reads standard error."""
+    direct, writer = sys.stderr, LogWriter(os.dup(2), "process", _dropped_messages)
+
+    def write(lines: bytes) -> None:
+        writer.write(lines)
+        writer.flush()
+
+    sys.stderr = logs.TextStream(write)
+    try:
+        yield
+    finally:
+        sys.stderr = direct
+        writer.close(CLOSE_LOG_SECONDS)
+
+
+def _dropped_messages(count: int) -> bytes:
+    return logs.record(logging.WARNING, f"{count} messages were dropped here: nobody read them")
 
 
 def serve(
-    app: Application, access_log: BinaryIO, settings: Settings, listener: socket.socket, own: Path | None = None
+    app: Application, access_log: LogWriter, settings: Settings, listener: socket.socket, own: Path | None = None
 ) -> None:
     """Serve on `listener`, and on a Unix socket at the path `own`, until SIGTERM or SIGINT, then drain and return."""
     server = Server(listener, app, settings)
@@ -54,27 +80,28 @@ def serve(
     app.warm_up()
     gc.freeze()  # what is loaded stays; the collector need not look at it again
     gc.set_threshold(*GC_THRESHOLDS)
-    helpers = [gevent.spawn(_flush_regularly, access_log), gevent.spawn(server.tick)]
-    server.start()
-    if own is not None:
-        server.listen_too(own)
-    process = os.environ.get("SUPERVISOR_PROCESS_NAME", f"worker-{os.getpid()}")
-    with _announced(settings.ready_file(process)):
-        log.info("ready, pid %d", os.getpid())
-        stop.wait()
-    abandoned = server.drain(settings.http.drain_seconds)
-    app.close()
-    gevent.killall(helpers)
-    with suppress(OSError):
-        access_log.close()
+    ready_file = settings.ready_file(os.environ.get("SUPERVISOR_PROCESS_NAME", f"worker-{os.getpid()}"))
+    with NativeOutput(ready_file.with_suffix(".stderr")) as native_output:
+        helpers = [gevent.spawn(_write_regularly, access_log, native_output), gevent.spawn(server.tick)]
+        server.start()
+        if own is not None:
+            server.listen_too(own)
+        with _announced(ready_file):
+            log.info("ready, pid %d", os.getpid())
+            stop.wait()
+        abandoned = server.drain(settings.http.drain_seconds)
+        app.close()
+        gevent.killall(helpers)
+        access_log.close(CLOSE_LOG_SECONDS)
     log.log(logging.WARNING if abandoned else logging.INFO, "drained, %d connections aborted", abandoned)
 
 
-def _flush_regularly(stream: BinaryIO) -> None:
+def _write_regularly(access_log: LogWriter, native_output: NativeOutput) -> None:
     while True:
         gevent.sleep(FLUSH_SECONDS)
-        with suppress(OSError):  # its reader has gone
-            stream.flush()
+        access_log.flush()
+        with suppress(OSError):
+            native_output.log_lines()
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def _read_table(table: str, kind: type, values: Any, environ: Mapping[str, str],
     hints = typing.get_type_hints(kind)
     chosen = {}
     for name, declaration in settings.items():
-        variable = _variable(table, name)
+        variable = variable_name(table, name)
         if variable in environ:
             chosen[name] = convert(variable, environ[variable], hints[name], declaration, from_text=True)
         elif name in values:
@@ -120,7 +120,8 @@ def _require_table(table: str, values: Any) -> None:
         raise SettingsError(f"{table} = {literal(values)}: {EXPECTED[dict]}")
 
 
-def _variable(table: str, name: str) -> str:
+def variable_name(table: str, name: str) -> str:
+    """The variable that overrides a key of a table."""
     return f"{ENVIRONMENT_PREFIX}{table}_{name}".upper()
 
 
@@ -132,7 +133,7 @@ def _reject_unknown(table: str, values: Mapping[str, Any], known: Iterable[str])
 
 def _reject_unknown_variables(environ: Mapping[str, str]) -> None:
     known = {"WSGIAPP_HOME", "WSGIAPP_CONF"}
-    known |= {_variable(table, field.name) for table, kind in TABLES.items() for field, _ in declarations(kind)}
+    known |= {variable_name(table, field.name) for table, kind in TABLES.items() for field, _ in declarations(kind)}
     for variable in environ:
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
             raise SettingsError(f"{variable}: no such setting{_hint(variable, sorted(known))}")

@@ -1,5 +1,6 @@
 """`Settings`: the values of all tables, and the places that follow from them."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +61,12 @@ class Settings:
     @property
     def control_socket(self) -> Path:
         """Where supervisord listens for supervisorctl."""
-        return self.run / "supervisor.sock"
+        return control_socket(self.run)
+
+    @property
+    def instance(self) -> str:
+        """What tells the processes of this home folder from those of any other one on the machine."""
+        return hashlib.sha256(os.fsencode(self.home.resolve())).hexdigest()[:16]
 
     def ready_file(self, process: str) -> Path:
         """Where the worker that supervisord calls `process` keeps its pid while it serves."""
@@ -74,3 +80,8 @@ class Settings:
     @property
     def workers(self) -> int:
         return self.app.workers or max(2, os.cpu_count() or 1)
+
+
+def control_socket(run: Path) -> Path:
+    """Where the supervisord of a run folder listens."""
+    return run / "supervisor.sock"

@@ -22,8 +22,13 @@ def fill(text: str, values: Mapping[str, str], where: Path) -> str:
 
 def fill_file(template: Path, values: Mapping[str, str]) -> str:
     """A file's text with its placeholders filled in. Raises `SettingsError`, also where it cannot be read."""
+    return fill(read_template(template), values, template)
+
+
+def read_template(template: Path) -> str:
+    """A file's text. Raises `SettingsError` where it cannot be read."""
     try:
-        return fill(template.read_text(encoding="utf-8"), values, template)
+        return template.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{template}: {getattr(exc, 'strerror', None) or exc}") from exc
 
@@ -32,7 +37,14 @@ def replace_file(path: Path, text: str) -> bool:
     """Write a file so that readers see the old or the new one; whether it changed."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    replace_files({path: text})
     return True
+
+
+def replace_files(texts: Mapping[Path, str]) -> None:
+    """Write files so that readers see the old or the new ones; none is replaced when one cannot be written."""
+    beside = {path: path.with_name(f"{path.name}.new") for path in texts}
+    for path, text in texts.items():
+        beside[path].write_text(text, encoding="utf-8")
+    for path in texts:
+        beside[path].replace(path)

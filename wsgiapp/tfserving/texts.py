@@ -122,7 +122,6 @@ INPUT_IS_EMPTY = "Input is empty."
 # servables/tensorflow/multi_inference.cc
 EMPTY_MODEL_NAME = "Found ModelSpec with an empty model name."
 DIFFERENT_MODEL_NAMES = "All ModelSpecs in a MultiInferenceRequest must access the same model name."
-DIFFERENT_INPUTS = "Input tensor must be the same for all Signatures."
 DUPLICATE_SIGNATURE = "Duplicate evaluation of signature: {name}"
 SIGNATURE_NOT_IN_GRAPH = "Requested signature not found in model graph: {name}"
 UNSUPPORTED_METHOD_NAME = "Unsupported signature method_name: {name}"

@@ -22,6 +22,14 @@ MODEL_FILES = (*SAVED_MODEL_FILES, TFLITE_FILE)
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
+def version_number(digits: str) -> int | None:
+    """A version by its digits, leading zeros allowed; `None` for what is none, or beyond 64 bits."""
+    if not (digits.isascii() and digits.isdecimal()) or len(digits.lstrip("0")) > len(str(INT64_MAX)):
+        return None
+    number = int(digits.lstrip("0") or "0")
+    return number if number <= INT64_MAX else None
+
+
 def find_versions(base_path: Path) -> dict[int, Path]:
     """The version directories: those whose names are whole numbers, leading zeros allowed.
 
@@ -31,7 +39,7 @@ def find_versions(base_path: Path) -> dict[int, Path]:
     return {
         int(entry.name): entry
         for entry in sorted(base_path.iterdir())
-        if entry.name.isascii() and entry.name.isdecimal() and int(entry.name) <= INT64_MAX and entry.is_dir()
+        if version_number(entry.name) is not None and entry.is_dir()
     }
 
 

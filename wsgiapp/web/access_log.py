@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from wsgiapp.web.request import LOG_KEY, client_address, request_id
 from wsgiapp.web.response import json_bytes
@@ -11,7 +11,13 @@ from wsgiapp.web.response import json_bytes
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def log_access(wsgi_app: WSGIApplication, stream: BinaryIO) -> WSGIApplication:
+class Stream(Protocol):
+    """What takes a log's lines; waits for nobody."""
+
+    def write(self, line: bytes, /) -> Any: ...
+
+
+def log_access(wsgi_app: WSGIApplication, stream: Stream) -> WSGIApplication:
     """Write one JSON line a request: who asked what, the answer's status and bytes, the milliseconds it took.
 
     Much of that the application has noted. The line goes straight to `stream`: by way of `logging` it took 100 us.
@@ -25,6 +31,11 @@ def log_access(wsgi_app: WSGIApplication, stream: BinaryIO) -> WSGIApplication:
         return body
 
     return with_access_log
+
+
+def dropped_lines(count: int) -> bytes:
+    """The line that stands where so many were dropped."""
+    return json_bytes({"time": round(time.time(), 3), "dropped_lines": count})
 
 
 def _line(environ: dict[str, Any], seconds: float) -> bytes:

@@ -7,7 +7,11 @@ from wsgiapp.management.control_plane import ControlPlane
 
 
 class Planes(NamedTuple):
-    """`data`: predictions. `control`: which models, versions and labels are loaded."""
+    """`data`: predictions. `control`: which models, versions and labels are loaded.
+
+    `instance`: whose process this is.
+    """
 
     data: DataPlane
     control: ControlPlane
+    instance: str = ""

@@ -25,6 +25,7 @@ STATUS_BY_ERROR: Mapping[type[errors.RequestError], int] = {
     errors.InternalError: 500,
     errors.Unimplemented: 501,
     errors.Unavailable: 503,
+    errors.Unreachable: 503,
     errors.Overloaded: 503,
     errors.DeadlineExceeded: 504,
 }

@@ -1,12 +1,16 @@
 """`Request`: a request within its limits, as the views see it."""
 
+import codecs
 import io
+import json
 import re
 import uuid
 import zlib
+from itertools import chain
 from typing import IO, Any
 from urllib.parse import quote
 
+import gevent
 import orjson
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
@@ -15,13 +19,23 @@ from werkzeug.wrappers import Request as WerkzeugRequest
 
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines.pipeline import Payload
+from wsgiapp.tfserving.rest_json.pieces import MAX_PARSED_AT_ONCE, parse_in_pieces
+from wsgiapp.web.form import Fields, parse_multipart, parse_pairs
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 REQUEST_ID_KEY = "wsgiapp.request_id"
 LOG_KEY = "wsgiapp.log"
+AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 GZIP = ("gzip", "x-gzip")
 CHUNK_BYTES = 64 * 1024
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+INFLATED_BYTES = 512 * 1024  # at a time, which takes 1 ms
+GZIP_MAGIC = b"\x1f\x8b"
+# `pigz`, `bgzip` and appending to a file make streams of several members; one each for 64 KB is usual.
+MAX_GZIP_MEMBERS = 1000
+URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+MAX_LENGTH_DIGITS = 18
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # what a path has unescaped (RFC 3986, 3.3)
 
 
 def request_id(environ: dict[str, Any]) -> str:
@@ -39,10 +53,36 @@ def client_address(environ: dict[str, Any]) -> str:
     return address
 
 
+def give_way() -> None:
+    """Let the event loop turn once: whatever is long is done in pieces, with this between them.
+
+    `gevent.sleep(0)` comes back without a look at sockets and timers, for up to 5 ms, and any other sleep lasts at
+    least the millisecond that the loop then waits for events; with an idle watcher it does not wait.
+    """
+    hub = gevent.get_hub()
+    idle = hub.loop.idle()
+    idle.start(_nothing)
+    try:
+        hub.wait(hub.loop.timer(0))
+    finally:
+        idle.stop()
+        idle.close()
+
+
+def _nothing() -> None:
+    pass
+
+
+def path_of_target(target: str) -> str:
+    """The path of a request target, percent-encoding and all, also where the target names the host, as a proxy is sent
+    it (RFC 9112, 3.2.2)."""
+    path = target.partition("?")[0]
+    return path if path.startswith("/") else AUTHORITY.sub("", path, count=1) or "/"
+
+
 class Request(WerkzeugRequest):
     """A request whose body is read only up to the limit."""
 
-    max_form_parts = 100
     # Nothing here asks for these, and Werkzeug works them out for each request.
     scheme, server, root_path, remote_addr = "http", None, "", None
 
@@ -57,7 +97,7 @@ class Request(WerkzeugRequest):
         self.method = environ["REQUEST_METHOD"]
         self.path = "/" + environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace").lstrip("/")
         self.query_string = environ.get("QUERY_STRING", "").encode("latin-1")
-        self.max_content_length = self.max_form_memory_size = max_body
+        self.max_content_length = max_body
 
     @cached_property
     def headers(self) -> EnvironHeaders:  # type: ignore[override]
@@ -76,9 +116,18 @@ class Request(WerkzeugRequest):
 
     @property
     def raw_path(self) -> str:
-        """The path as the client sent it, percent-encoding and all."""
-        sent: str = self.environ.get("REQUEST_URI") or quote(self.path)
-        return sent.partition("?")[0]
+        """The path as the client sent it, percent-encoding and all.
+
+        gunicorn has another name for it, and some servers have none; then the `:` before a verb must stay one.
+        """
+        environ = self.environ
+        sent = environ.get("REQUEST_URI") or environ.get("RAW_URI") or quote(self.path, safe=PATH_CHARACTERS)
+        return path_of_target(sent)
+
+    @cached_property
+    def args(self) -> Fields:  # type: ignore[override]
+        """The fields of the query."""
+        return parse_pairs(self.query_string, "query", give_way)
 
     @cached_property
     def stream(self) -> IO[bytes]:
@@ -102,25 +151,30 @@ class Request(WerkzeugRequest):
 
         Raises `InvalidField` for JSON that does not parse or is no object.
         """
-        fields: dict[str, Any] = self.args.to_dict() if self.query_string else {}
+        fields: dict[str, Any] = self.args if self.query_string else {}
         as_picture = "image/" in self.environ.get("HTTP_ACCEPT", "") and self._prefers_picture()
         if self.method != "POST":
             return Payload(fields, in_url=True, as_picture=as_picture)
         kind = self.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+        body = self.body()
         if kind.startswith("image/") or kind == "application/octet-stream":
-            return Payload(fields, {"": self.body()}, as_picture=as_picture)
-        if kind in FORMS and not (kind == FORMS[0] and self._is_json_in_disguise()):
-            files = {name: file.read() for name, file in self.files.items()}
-            return Payload({**fields, **self.form.to_dict()}, files, in_url=True, as_picture=as_picture)
-        return Payload({**fields, **self.json_object()}, as_picture=as_picture)
+            return Payload(fields, {"": body}, as_picture=as_picture)
+        if kind == MULTIPART:
+            form, files = parse_multipart(body, self.environ["CONTENT_TYPE"])
+            return Payload(_merged(fields, form), files, in_url=True, as_picture=as_picture)
+        if kind == URLENCODED and not _is_json_in_disguise(body):
+            form = parse_pairs(body, "body", give_way)
+            return Payload(_merged(fields, form), in_url=True, as_picture=as_picture)
+        sent = _json_object(body)
+        return Payload(_merged(fields, sent) if fields else sent, as_picture=as_picture)
 
     def body(self) -> bytes:
         """The whole body, to be read once. A plain one is read past Werkzeug's streams, which cut a chunked one off at
         the limit and say nothing of it."""
         length = self.environ.get("CONTENT_LENGTH", "")
-        announced = int(length) if length.isdecimal() else None
+        announced = int(length) if length.isdecimal() and len(length) <= MAX_LENGTH_DIGITS else None
         ends = announced is not None or self.environ.get("wsgi.input_terminated", False)
-        if not ends or "HTTP_CONTENT_ENCODING" in self.environ or hasattr(self, "_cached_data"):
+        if not ends or "HTTP_CONTENT_ENCODING" in self.environ:
             return self.get_data()
         limit = self.max_content_length or 0
         if announced is not None and announced > limit:
@@ -137,43 +191,74 @@ class Request(WerkzeugRequest):
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object."""
-        body = self.body()
-        if not body:
-            return {}
-        try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError as exc:
-            raise InvalidField("body", f"not JSON ({exc})") from exc
-        if not isinstance(parsed, dict):
-            raise InvalidField("body", f"a JSON {_kind(parsed)} where an object with named fields belongs")
-        return parsed
+        return _json_object(self.body())
 
     def _prefers_picture(self) -> bool:
         return self.accept_mimetypes.best_match(("application/json", "image/png")) == "image/png"
 
-    def _is_json_in_disguise(self) -> bool:
-        """`curl -d '{...}'` calls its body a form. Werkzeug parses one from the bytes that are kept here."""
-        self._cached_data = self.body()
-        return self._cached_data[:64].lstrip()[:1] in (b"{", b"[")
+
+def _merged(fields: dict[str, Any], more: dict[str, Any]) -> Fields:
+    return Fields(chain(fields.items(), more.items()))
+
+
+def _is_json_in_disguise(body: bytes) -> bool:
+    """`curl -d '{...}'` calls its body a form."""
+    return body[:64].removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    """A body as a JSON object; the mark that some editors begin UTF-8 with is skipped (RFC 8259, 8.1)."""
+    if not body:
+        return {}
+    try:
+        text = body.removeprefix(codecs.BOM_UTF8)
+        is_short = len(text) <= MAX_PARSED_AT_ONCE
+        parsed = orjson.loads(text) if is_short else parse_in_pieces(text, orjson.loads, give_way)
+    except json.JSONDecodeError as exc:  # orjson's error is a subclass
+        raise InvalidField("body", _not_json(body, exc)) from exc
+    if not isinstance(parsed, dict):
+        raise InvalidField("body", f"a JSON {_kind(parsed)} where an object with named fields belongs")
+    return parsed
+
+
+def _not_json(body: bytes, error: json.JSONDecodeError) -> str:
+    if body.startswith(UTF16_MARKS) or b"\0" in body[:2]:
+        return "not JSON in UTF-8, which JSON has to be in, but UTF-16 or UTF-32"
+    try:
+        body.decode()
+    except UnicodeDecodeError as exc:
+        byte = f"byte {exc.start} is 0x{body[exc.start]:02X}"
+        return f"not JSON in UTF-8, which JSON has to be in ({byte}, which UTF-8 does not have there)"
+    return f"not JSON ({error})"
 
 
 def _gunzip(stream: IO[bytes], limit: int) -> bytes:
-    """What a gzip stream of one member holds; never more than `limit` bytes are inflated."""
-    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    pieces, size = [], 0
+    """What a gzip stream holds; never more than `limit` bytes are inflated."""
+    pieces: list[bytes] = []
+    size, rest = 0, b""
     try:
-        while not inflater.eof and (chunk := stream.read(CHUNK_BYTES)):
-            pieces.append(inflater.decompress(chunk, limit - size + 1))
-            size += len(pieces[-1])
-            if size > limit:
-                raise TooLarge("body", f"it inflates to more than the limit of {limit} bytes")
+        for _ in range(MAX_GZIP_MEMBERS):
+            inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+            while not inflater.eof:
+                if pieces:
+                    give_way()
+                chunk = rest or stream.read(CHUNK_BYTES)
+                piece = inflater.decompress(chunk, min(INFLATED_BYTES, limit - size + 1))
+                if not chunk and not piece:
+                    raise InvalidField("body", "the gzip stream is cut off")
+                rest = inflater.unconsumed_tail
+                pieces.append(piece)
+                size += len(piece)
+                if size > limit:
+                    raise TooLarge("body", f"it inflates to more than the limit of {limit} bytes")
+            rest = inflater.unused_data or stream.read(CHUNK_BYTES)
+            if not rest:
+                return b"".join(pieces)
+            if not rest.startswith(GZIP_MAGIC[: len(rest)]):
+                raise InvalidField("body", "more data follows the end of the gzip stream")
     except zlib.error as exc:
         raise InvalidField("body", f"not gzip, as Content-Encoding says ({exc})") from exc
-    if not inflater.eof:
-        raise InvalidField("body", "the gzip stream is cut off")
-    if inflater.unused_data or stream.read(1):
-        raise InvalidField("body", "more data follows the end of the gzip stream")
-    return b"".join(pieces)
+    raise TooLarge("body", f"a gzip stream of more than {MAX_GZIP_MEMBERS} members")
 
 
 def _kind(value: Any) -> str:

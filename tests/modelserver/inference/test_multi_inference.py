@@ -21,6 +21,7 @@ def servable() -> FakeServable:
         serving_default=signature("regress", INPUTS, {"outputs": "y:0"}),
         classified=signature("classify", INPUTS, {"scores": "y:0"}),
         elsewhere=signature("regress", {"inputs": "other:0"}, {"outputs": "y:0"}),
+        numbers=signature("regress", {"inputs": "last:0 DT_FLOAT"}, {"outputs": "y:0"}),
     )
 
 
@@ -39,6 +40,16 @@ def test_tasks_share_one_run_and_keep_their_order(servable: FakeServable) -> Non
     assert [result.model_spec.signature_name for result in response.results] == ["classified", "serving_default"]
     assert len(servable.runs) == 1
     assert servable.runs[0][1] == ["y:0"]
+
+
+def test_each_input_gets_the_same_examples(servable: FakeServable) -> None:
+    """TensorFlow 2 exports every signature with an input of its own."""
+    response = ask(servable, ("m", "", "regress"), ("m", "elsewhere", "regress"))
+    assert [len(result.regression_result.regressions) for result in response.results] == [2, 2]
+    ((feeds, fetches),) = servable.runs
+    assert (sorted(feeds), fetches) == (["in:0", "other:0"], ["y:0"])
+    assert feeds["in:0"].tolist() == feeds["other:0"].tolist()
+    assert len(feeds["in:0"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -63,9 +74,10 @@ def test_tasks_share_one_run_and_keep_their_order(servable: FakeServable) -> Non
             "Unsupported signature method_name: tensorflow/serving/predict",
         ),
         (
-            [("m", "", "regress"), ("m", "elsewhere", "regress")],
+            [("m", "numbers", "regress"), ("m", "elsewhere", "regress")],
             "INVALID_ARGUMENT",
-            "Input tensor must be the same for all Signatures.",
+            "Expects arg[0] to be float but string is provided (the input last:0 takes no serialized tf.Example; call "
+            "Predict instead)",
         ),
     ],
 )

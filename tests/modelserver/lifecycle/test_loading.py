@@ -111,6 +111,20 @@ def test_where_tensorflow_text_is_not_installed_the_error_says_how_to(
     assert "Op type not registered 'NormalizeUTF8'" in text
 
 
+def test_operations_that_tensorflow_lite_lacks_are_found_when_a_model_is_loaded(serving_models: Path) -> None:
+    lacking = {"missing": "NoSuchOperation", "newer": "version '999'", "select": "FlexRoll"}
+    outcomes = load_outcomes(
+        *(serving_models / name / "1" for name in (*lacking, "stored", "sequence")), prefer_tflite=True
+    )
+    for (code, text), name in zip(outcomes[:3], lacking.values(), strict=True):
+        assert code == "UNIMPLEMENTED"
+        assert "lacks an operation of the model" in text
+        assert name in text
+        assert "model.tflite: " in text
+        assert "\n" not in text
+    assert outcomes[3:] == [("OK", "")] * 2
+
+
 def test_tags_and_warm_up_are_chosen(serving_models: Path, tmp_path: Path) -> None:
     shutil.copytree(serving_models / "train/1", tmp_path / "1")
     requests = tmp_path / "1/assets.extra/tf_serving_warmup_requests"

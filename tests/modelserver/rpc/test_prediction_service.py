@@ -191,6 +191,16 @@ def test_multi_inference(serving: ServingClient) -> None:
     assert {result.model_spec.version.value for result in response.results} == {1}
 
 
+def test_multi_inference_of_signatures_with_inputs_of_their_own(serving: ServingClient) -> None:
+    response = serving.multi_inference(
+        [(model_spec("kinds", "halved"), "regress"), (model_spec("kinds", "scored"), "classify")],
+        examples(example(x=2.0), example(x=4.0)),
+    )
+    regressed, classified = response.results
+    assert [each.value for each in regressed.regression_result.regressions] == [1.0, 2.0]
+    assert [row.classes[0].score for row in classified.classification_result.classifications] == [4.0, 6.0]
+
+
 def test_what_needs_a_model_spec(serving: ServingClient) -> None:
     calls = (
         (serving.predictions.Classify, ClassificationRequest(), "Missing ModelSpec"),

@@ -1,9 +1,11 @@
 """TensorFlow Lite models, where they are preferred."""
 
+from pathlib import Path
+
 import numpy as np
-import pytest
 
 from support.serving_client import ServingClient, failure, model_spec, outputs_of, predict_request
+from support.tensorflow_child import lite_outcomes
 from wsgiapp.tfserving.messages import SignatureDefMap, types_pb2
 
 
@@ -47,21 +49,42 @@ def test_a_model_without_signatures_has_its_tensors(flagged: ServingClient) -> N
     assert sorted(found.values(), key=str) == sorted(((rows(3) + 2).tolist(), [1, 5, 9]), key=str)
 
 
-@pytest.mark.parametrize("model", ["lite", "plain"])
-@pytest.mark.parametrize(
-    ("shape", "text"),
-    [
-        ((1, 3), "input x has rows of the shape [3]; the model takes [2]"),
-        ((2,), "input x has 1 dimensions; the model takes 2"),
-        ((1, 1, 2), "input x has 3 dimensions; the model takes 2"),
-    ],
-)
-def test_a_shape_that_the_model_does_not_take(
-    flagged: ServingClient, model: str, shape: tuple[int, ...], text: str
-) -> None:
-    request = predict_request(model_spec(model), {"x": np.ones(shape, np.float32)})
-    assert failure(flagged.predict, request) == ("INVALID_ARGUMENT", text)
-    assert outputs_of(flagged.predict(predict_request(model_spec(model), {"x": rows(1)})))
+def test_inputs_of_other_sizes_than_the_model_s_are_resized(flagged: ServingClient) -> None:
+    for shape, total in (((1, 3), [3.0]), ((1, 1, 2), [[1.0, 1.0]])):
+        ones = np.ones(shape, np.float32)
+        response = flagged.predict(predict_request(model_spec("lite"), {"x": ones}))
+        assert outputs_of(response) == {"y": (ones + 2).tolist(), "sum": total}
+    code, text = failure(flagged.predict, predict_request(model_spec("lite"), {"x": np.ones(2, np.float32)}))
+    assert code == "INVALID_ARGUMENT"
+    assert text.startswith("the model cannot run on inputs of x [")
+    assert outputs_of(flagged.predict(predict_request(model_spec("lite"), {"x": rows(1)}, ["y"]))) == {"y": [[2, 3]]}
+
+
+def test_unusual_models_and_sizes(serving_models: Path) -> None:
+    """Right values, or an error of the client's: never the end of the process, nor what lies behind a tensor."""
+    ones = np.ones((2, 8, 8, 3)).tolist()
+    calls: list[tuple[str, str, str, object, str, object]] = [  # the last two: the status code and the answer
+        ("stored", "numbers", "float32", [[1, 2]], "OK", [[3, 4]]),
+        ("stored", "numbers", "float32", [[1, 2, 3], [4, 5, 6]], "OK", [[3, 4, 5], [6, 7, 8]]),
+        ("stored", "numbers", "float32", 1, "OK", 3),
+        ("bfloat16", "x", "bfloat16", [[1.5, 2]], "OK", [[1.5], [2]]),
+        ("conv", "x", "float32", [[row[:4] for row in ones[0][:3]]], "OK", [[[[27], [27]]]]),
+        ("conv", "x", "float32", ones, "OK", np.full((2, 6, 6, 1), 27.0).tolist()),
+        ("conv", "x", "float32", [ones[0][:2]], "INVALID_ARGUMENT", "inputs of x [1,2,8,3]: an operation"),
+        ("conv", "x", "float32", [ones[0][:2]], "INVALID_ARGUMENT", "inputs of x [1,2,8,3]: an operation"),
+        ("conv", "x", "float32", ones[0], "INVALID_ARGUMENT", "(3 != 4)"),
+        ("conv", "x", "float32", [ones[0][:3]], "OK", [[[[27]] * 6]]),
+        ("sequence", "x", "float32", [[[1], [2], [3], [4]]], "OK", [[[6], [9]]]),
+        ("sequence", "x", "float32", [[[1], [2], [3], [4]]], "OK", [[[6], [9]]]),
+        ("sequence", "x", "float32", [[[1]]], "INVALID_ARGUMENT", "inputs of x [1,1,1]: "),
+        ("sequence", "x", "float32", [[]], "INVALID_ARGUMENT", "inputs of x [1,0]: "),
+        ("scalar", "x", "string", "中文", "OK", "中文"),
+        ("scalar", "x", "string", "", "OK", ""),
+    ]
+    outcomes = lite_outcomes(*((serving_models / folder / "1", *call) for folder, *call, _, _ in calls))
+    for (*call, code, answer), (found_code, found) in zip(calls, outcomes, strict=True):
+        assert found_code == code, f"{call}: {found}"
+        assert found == answer or (code != "OK" and str(answer) in str(found)), f"{call}: {found}"
 
 
 def test_a_wrong_type_is_named(flagged: ServingClient) -> None:

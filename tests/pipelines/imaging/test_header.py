@@ -100,12 +100,40 @@ def test_a_frame_that_libjpeg_skips_is_skipped() -> None:
             decode_image("img", file, LIMITS)
 
 
-def test_a_second_frame_of_a_jpeg_is_not_the_size() -> None:
-    large = image_file(LARGE, ".jpg")
-    with pytest.raises(TooLarge, match="img: 150 x 100 pixels"):
-        decode_image("img", with_segment(large, 0xC0, frame(150, 100)), LIMITS)
-    with pytest.raises(InvalidField, match="img: an image file that is damaged"):
-        decode_image("img", with_segment(large, 0xC0, frame(3, 1)), LIMITS)
+@pytest.mark.parametrize("size", [(3, 1), (150, 100)])
+@pytest.mark.parametrize("marker", [0xC0, 0xC2])
+def test_a_jpeg_with_two_frames_is_rejected(size: tuple[int, int], marker: int) -> None:
+    with pytest.raises(InvalidField, match=BROKEN):
+        decode_image("img", with_segment(image_file(LARGE, ".jpg"), marker, frame(*size)), LIMITS)
+
+
+def test_a_jpeg_s_scans_are_limited() -> None:
+    """Each decodes all pixels once more, and takes a few bytes."""
+    baseline, progressive = (
+        bytes(cv2.imencode(".jpg", SMALL, [cv2.IMWRITE_JPEG_PROGRESSIVE, each])[1]) for each in (0, 1)
+    )
+    assert progressive.count(b"\xff\xda") == 10
+    np.testing.assert_array_equal(decode_image("img", progressive, LIMITS), decode_image("img", baseline, LIMITS))
+    last = progressive[progressive.rindex(b"\xff\xda") : -2]
+    assert decode_image("img", progressive[:-2] + last * 90 + b"\xff\xd9", LIMITS).shape == (20, 30, 3)
+    with pytest.raises(InvalidField, match="img: a JPEG of more than 100 scans"):
+        decode_image("img", progressive[:-2] + last * 91 + b"\xff\xd9", LIMITS)
+    # What follows the only scan of a baseline file is not read.
+    behind = baseline[:-2] + baseline[baseline.index(b"\xff\xda") : -2] * 101 + b"\xff\xd9"
+    np.testing.assert_array_equal(decode_image("img", behind, LIMITS), decode_image("img", baseline, LIMITS))
+
+
+def test_scans_of_single_components_are_limited_too() -> None:
+    """A sequential JPEG may have a scan for each component, and say them again."""
+    baseline = image_file(SMALL[..., 0], ".jpg")
+    at = baseline.index(b"\xff\xc0")
+    length = int.from_bytes(baseline[at + 2 : at + 4])
+    two = frame(30, 20)[:5] + bytes([2, 1, 0x11, 0, 2, 0x11, 0])
+    scan = baseline[baseline.index(b"\xff\xda") : -2]
+    head = baseline[:at] + b"\xff\xc0" + struct.pack(">H", 2 + len(two)) + two + baseline[at + 2 + length :]
+    read_header(head)
+    with pytest.raises(ValueError, match="more than 100 scans"):
+        read_header(head[:-2] + scan * 100 + b"\xff\xd9")
 
 
 def test_a_jpeg_s_preview_is_not_the_picture() -> None:

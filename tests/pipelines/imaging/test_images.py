@@ -3,6 +3,7 @@
 import io
 import pickletools
 import struct
+import zlib
 from collections.abc import Callable
 
 import cv2
@@ -109,6 +110,10 @@ def test_exif_turns_pictures_of_every_kind(orientation: int) -> None:
         "palette": (palette_png(**chunk), PALETTE_OVER_WHITE),
         "transparent grey": (png_file(3, 2, 8, 0, GREYS.tobytes(), tRNS=b"\0\x3c", **chunk), transparent(GREYS, 60)),
         "WebP": (webp_with_orientation(colours, 60, 40, orientation), RGB),
+        "opaque WebP": (
+            webp_with_orientation(image_file(BGR, ".webp"), 60, 40, orientation, alpha=False),
+            RGB,
+        ),
         "TIFF": (tiff_file(RGB.tobytes(), [*tiff_tags(60, 40, 3, 8, 2), (274, 3, [orientation])]), RGB),
         "TIFF of 16 bits": (
             tiff_file((GREYS * np.uint16(257)).tobytes(), [*tiff_tags(3, 2, 1, 16, 1), (274, 3, [orientation])]),
@@ -163,6 +168,25 @@ def test_a_gif_s_transparent_pixels_are_white() -> None:
     picture = b"," + struct.pack("<4HB", 0, 0, 2, 1, 0) + bytes([2, 2, 0b01000100, 0b00001010, 0]) + b";"
     for control, right in ((b"", [[200, 0, 0], [0, 0, 200]]), (b"!\xf9\4\1\0\0\1\0", [[200, 0, 0], [255] * 3])):
         np.testing.assert_array_equal(decode_image("img", head + control + picture, LIMITS), [right])
+
+
+@pytest.mark.parametrize("extension", [".png", ".webp", ".gif"])
+def test_of_an_animation_the_first_frame_is_read(extension: str) -> None:
+    """Its transparency too; a frame that lies outside the picture is damage."""
+    first, second = (np.full((4, 6, 4), (*colour, 255), np.uint8) for colour in ((0, 0, 255), (255, 0, 0)))
+    first[0, 0, 3] = 0
+    animation = cv2.Animation()
+    animation.frames, animation.durations = [first, second], [100, 100]
+    file = bytes(cv2.imencodeanimation(extension, animation)[1])
+    decoded = decode_image("img", file, LIMITS).astype(int)
+    assert (decoded[0, 0] == 255).all()
+    assert np.abs(decoded[2:] - (255, 0, 0)).max() < 30
+    if extension == ".png":
+        at = file.index(b"fcTL")
+        frame = file[at : at + 8] + struct.pack(">I", 2**31 - 1) + file[at + 12 : at + 30]
+        broken = file[:at] + frame + struct.pack(">I", zlib.crc32(frame)) + file[at + 34 :]
+        with pytest.raises(InvalidField, match="img: an image file that is damaged"):
+            decode_image("img", broken, LIMITS)
 
 
 def test_a_bmp_is_opaque_unless_it_has_a_mask_for_alpha() -> None:

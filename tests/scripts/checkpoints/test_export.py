@@ -114,6 +114,24 @@ def rejected(ran: Ran, problem: str, out: Path) -> None:
 # --- the weights ---
 
 
+def test_the_newest_checkpoint_of_a_folder_that_was_moved(worker: Worker, tmp_path: Path) -> None:
+    """Its file is TensorFlow's own, with absolute paths."""
+    state = (worker.folder / "checkpoint").read_text()
+    assert f'model_checkpoint_path: "{worker.folder}/slow"' in state
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for file in worker.folder.glob("averages.*"):
+        shutil.copy(file, moved)
+    (moved / "checkpoint").write_text(state.replace(f"{worker.folder}/slow", "/nowhere/averages"))
+    ran = worker.export(str(moved), tmp_path / "1", *X_TO_Y, meta="averages.meta")
+    assert (ran.status, ran.err) == (0, "")
+    assert f" variables from {moved}/averages\n" in ran.out
+    assert worker.predict(tmp_path / "1", x=2.0) == {"y": 6.0}
+    (moved / "checkpoint").unlink()
+    ran = worker.export(str(moved), tmp_path / "2", *X_TO_Y, meta="averages.meta")
+    rejected(ran, f"--checkpoint {moved}: no file checkpoint in it says which one is the newest", tmp_path / "2")
+
+
 @pytest.mark.parametrize("kind", ["reference", "resource"])
 def test_the_trained_weights_are_served(worker: Worker, tmp_path: Path, kind: str) -> None:
     out = tmp_path / "models" / "7"
@@ -286,7 +304,6 @@ def test_what_is_no_checkpoint(worker: Worker, tmp_path: Path) -> None:
         "cut_index": "--checkpoint {}: ",
         "average": "the prefix is a path without .index, as " + str(worker.folder / "averages"),
         "averages.index": "the prefix is a path without .index, as " + str(worker.folder / "averages"),
-        "": "the prefix is a path without .index, as ",
         "objects": "--checkpoint {}: an object-based checkpoint of TensorFlow 2",
         "tables": "--checkpoint {}: lacks 1 of the 1 variables that the outputs need: w",
     }.items():

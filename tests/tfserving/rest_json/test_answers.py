@@ -3,6 +3,7 @@
 # ruff: noqa: E501 - the texts stand as they are sent
 
 import json
+import math
 import random
 from typing import Any
 
@@ -48,6 +49,32 @@ def test_several_outputs_by_rows() -> None:
     ]
 }"""
     )
+
+
+@pytest.mark.parametrize(
+    "shape", [(7,), (1, 300), (300, 1), (3, 1, 100), (1, 1, 5, 60), (20, 5, 3), (2, 0, 3), (0,), (150, 0), ()]
+)
+@pytest.mark.parametrize("kind", ["f", "i", "O"])
+def test_large_answers_are_written_in_pieces(
+    shape: tuple[int, ...], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two pieces others run; the bytes are those of the whole."""
+    values = np.arange(math.prod(shape)).reshape(shape)
+    array = {"f": values / np.float32(3), "i": values, "O": strings(*(b"%d," % i for i in range(values.size)))}[kind]
+    array = array.reshape(shape)
+    if kind == "f" and array.size:
+        array.flat[array.size // 2] = np.nan
+    outputs = [{"y": array}, {"y": array, "z_bytes" if kind == "O" else "a": array}]
+    by_columns = [answers.columns(each) for each in outputs]
+    has_rows = array.ndim > 0 and len(array) > 0
+    by_rows = [answers.predictions(each) for each in outputs] if has_rows else []
+    monkeypatch.setattr(answers, "PIECE_VALUES", 50)
+    monkeypatch.setattr(answers, "PIECE_LINES", 20)
+    turns: list[None] = []
+    assert [answers.columns(each, lambda: turns.append(None)) for each in outputs] == by_columns
+    if has_rows:
+        assert [answers.predictions(each, lambda: turns.append(None)) for each in outputs] == by_rows
+    assert bool(turns) == (array.size > 20)
 
 
 def test_columns() -> None:

@@ -43,6 +43,15 @@ def test_of_equal_keys_the_first_counts(body: str, value: object) -> None:
     assert parse(body.encode()) == value
 
 
+@pytest.mark.parametrize("also", ["", ', "nan": NaN'], ids=["strict", "with NaN"])
+def test_numbers_of_many_digits_are_floats(also: str) -> None:
+    digits = "0." + "1" * 5000
+    document = parse(f'{{"whole": {"1" * 300}, "part": {digits}, "least": {-(2**63)}{also}}}'.encode())
+    assert (document["whole"], document["part"], document["least"]) == (float("1" * 300), float(digits), -(2**63))
+    with pytest.raises(InvalidArgument, match="Number too big to be stored in double"):
+        parse(f'{{"whole": {"1" * 5000}{also}}}'.encode())
+
+
 def test_a_byte_order_mark_is_skipped() -> None:
     assert parse(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
 

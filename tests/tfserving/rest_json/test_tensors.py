@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from wsgiapp.tfserving.messages import types_pb2
+from wsgiapp.tfserving.rest_json import pieces, tensors
 from wsgiapp.tfserving.rest_json.tensors import NotATensor, dense
 from wsgiapp.tfserving.tensors import NUMPY_TYPES, dtype_name
 
@@ -59,3 +60,20 @@ def test_an_error_has_the_place_of_its_item() -> None:
     with pytest.raises(NotATensor) as caught:
         dense([[[1, 2]], [[3, 4]], [[5, "x"]]], FLOAT)
     assert caught.value.item == 2
+
+
+@pytest.mark.parametrize("shape", [(1000,), (1, 1000), (1000, 1), (2, 500), (10, 10, 10)])
+def test_many_values_are_read_in_pieces(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two pieces others run; what is wrong is found where it is."""
+    for module in (pieces, tensors):
+        monkeypatch.setattr(module, "PIECE_VALUES", 30)
+    turns: list[None] = []
+    values = np.arange(1000.0).reshape(shape)
+    array = dense(values.tolist(), FLOAT, lambda: turns.append(None))
+    assert array.dtype == np.float32 and array.shape == shape and len(turns) > 30
+    np.testing.assert_array_equal(array, values)
+    nested = values.astype(object)
+    nested.flat[777] = "x"
+    with pytest.raises(NotATensor, match='JSON Value: "x" Type: String is not of expected type: float') as caught:
+        dense(nested.tolist(), FLOAT)
+    assert caught.value.item == 777 // (1000 // shape[0])

@@ -103,10 +103,15 @@ def test_promote(site: Site) -> None:
         ({"version": 2, "label": "stable"}, 400, "model: missing"),
         ({"model": "m", "label": "stable"}, 400, "version: missing"),
         ({"model": "m", "version": "2", "label": "stable"}, 400, "version: "),
+        ({"model": "m", "version": 2**63, "label": "stable"}, 400, "version: "),
         ({"model": "m", "version": True, "label": "stable"}, 400, "version: "),
         ({"model": "m", "version": 2, "label": ""}, 400, "label: "),
         ({"model": "m", "version": 9, "label": "stable"}, 404, "there are 1, 2, 3"),
-        ({"model": "m", "version": 3, "label": "stable"}, 409, "not promoted: version 3 cannot be loaded"),
+        (
+            {"model": "m", "version": 3, "label": "stable"},
+            409,
+            "not promoted: 1 servable(s) did not become available: broken",
+        ),
     ],
 )
 def test_a_promotion_that_makes_no_sense(site: Site, fields: dict[str, Any], status: int, message: str) -> None:

@@ -26,7 +26,7 @@ def classify(servable: Servable, request: ClassificationRequest, options: Infere
     """The classes of each example; the caller adds the version. Raises `ServingError`."""
     signature = signatures.find_signature(servable, signature_key(request.model_spec))
     feed, fetches = endpoints(signature, options)
-    values, count = run_on_examples(servable, feed, request.input, fetches)
+    values, count = run_on_examples(servable, [feed], request.input, fetches)
     return ClassificationResponse(model_spec=answered_spec(request.model_spec), result=result(signature, values, count))
 
 

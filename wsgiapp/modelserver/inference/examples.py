@@ -34,16 +34,17 @@ def serialized_examples(examples: Input) -> np.ndarray:
 
 
 def run_on_examples(
-    servable: Servable, feed: TensorInfo, examples: Input, fetches: Sequence[str]
+    servable: Servable, inputs: Sequence[TensorInfo], examples: Input, fetches: Sequence[str]
 ) -> tuple[Arrays, int]:
-    """The fetched tensors by name, and the number of examples. Raises `ServingError`.
+    """The fetched tensors by name, and the number of examples; each of the `inputs` gets all examples.
 
-    An input of another type than DT_STRING gets TensorFlow's own answer to a feed of strings.
+    Raises `ServingError`. An input of another type than DT_STRING gets TensorFlow's own answer to a feed of strings.
     """
     strings = serialized_examples(examples)
-    if feed.dtype != types_pb2.DT_STRING:
-        problem = texts.WRONG_ARGUMENT_TYPE.format(index=0, expected=dtype_name(feed.dtype), found="string")
-        raise invalid_argument(
-            f"{problem} (the input {feed.name} takes no serialized tf.Example; call Predict instead)"
-        )
-    return dict(zip(fetches, servable.run({feed.name: strings}, fetches), strict=True)), len(strings)
+    types = {info.name: info.dtype for info in inputs}
+    for index, name in enumerate(sorted(types)):  # TensorFlow's session counts its feeds in this order
+        if types[name] != types_pb2.DT_STRING:
+            problem = texts.WRONG_ARGUMENT_TYPE.format(index=index, expected=dtype_name(types[name]), found="string")
+            raise invalid_argument(f"{problem} (the input {name} takes no serialized tf.Example; call Predict instead)")
+    values = servable.run(dict.fromkeys(types, strings), fetches)
+    return dict(zip(fetches, values, strict=True)), len(strings)

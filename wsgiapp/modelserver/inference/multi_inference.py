@@ -22,16 +22,16 @@ ENDPOINTS = {signatures.CLASSIFY: classify.endpoints, signatures.REGRESS: regres
 def multi_inference(
     servable: Servable, request: MultiInferenceRequest, options: InferenceOptions
 ) -> MultiInferenceResponse:
-    """The results of the tasks, in their order; the caller adds the version. Raises `ServingError`."""
+    """The results of the tasks, in their order; the caller adds the version. Raises `ServingError`.
+
+    Every input tensor of the signatures gets the same examples: each signature of TensorFlow 2 has one of its own.
+    """
     asked = _signatures(servable, request)
     ends = [
         ENDPOINTS[task.method_name](signature, options) for task, signature in zip(request.tasks, asked, strict=True)
     ]
-    feed = ends[0][0]
-    if any(other.name != feed.name for other, _ in ends):
-        raise invalid_argument(texts.DIFFERENT_INPUTS)
     fetches = list(dict.fromkeys(name for _, names in ends for name in names))
-    values, count = run_on_examples(servable, feed, request.input, fetches)
+    values, count = run_on_examples(servable, [feed for feed, _ in ends], request.input, fetches)
     response = MultiInferenceResponse()
     for task, signature in zip(request.tasks, asked, strict=True):
         answer = InferenceResult(model_spec=answered_spec(task.model_spec))

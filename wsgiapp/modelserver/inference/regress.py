@@ -23,7 +23,7 @@ def regress(servable: Servable, request: RegressionRequest, options: InferenceOp
     """The value of each example; the caller adds the version. Raises `ServingError`."""
     signature = signatures.find_signature(servable, signature_key(request.model_spec))
     feed, fetches = endpoints(signature, options)
-    values, count = run_on_examples(servable, feed, request.input, fetches)
+    values, count = run_on_examples(servable, [feed], request.input, fetches)
     return RegressionResponse(model_spec=answered_spec(request.model_spec), result=result(signature, values, count))
 
 

@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from wsgiapp.modelserver.errors import ServingError
 from wsgiapp.modelserver.servables import operations, runtime
 from wsgiapp.modelserver.servables.session_call import POOL, SHORT_SECONDS, Run, SessionCall, Trials
+from wsgiapp.modelserver.servables.tensors import as_array
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import SignatureDef
 from wsgiapp.tfserving.saved_model import SERVE_TAG
@@ -74,7 +74,7 @@ class SavedModelServable:
             values = self._callable(feed_names, fetch_names)(*(feeds[name] for name in feed_names))
         except runtime.errors.OpError as exc:
             raise ServingError(GRPC_CODES[exc.error_code], exc.message) from exc
-        by_name = dict(zip(fetch_names, map(_as_array, values), strict=True))
+        by_name = dict(zip(fetch_names, map(as_array, values), strict=True))
         return [by_name[name] for name in fetches]
 
     def close(self) -> None:
@@ -160,10 +160,3 @@ def _advice(path: Path, exc: Exception) -> tuple[grpc.StatusCode, str]:
         case runtime.errors.OpError():
             return GRPC_CODES[exc.error_code], "the model's own start-up failed: try it where it was exported"
     return grpc.StatusCode.INTERNAL, "cannot be loaded: try the export with `saved_model_cli show --all --dir`"
-
-
-def _as_array(value: Any) -> np.ndarray:
-    """TensorFlow gives scalars of strings as bare bytes."""
-    if isinstance(value, np.ndarray):
-        return value
-    return np.asarray(value, dtype=object if isinstance(value, bytes) else None)

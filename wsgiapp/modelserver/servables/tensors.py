@@ -49,6 +49,13 @@ def fill_output(tensor: TensorProto, array: np.ndarray, dtype: int, name: str, *
         raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"output {name} cannot be answered: {exc}") from exc
 
 
+def as_array(value: Any) -> np.ndarray:
+    """What TensorFlow gives as an array: it gives scalars of strings as bare bytes."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.asarray(value, dtype=object if isinstance(value, bytes) else None)
+
+
 def array_type(array: np.ndarray) -> str:
     """The name of an array's `DataType`: DT_FLOAT, DT_STRING."""
     return str(types_pb2.DataType.Name(TENSORFLOW_TYPES.get(array.dtype, types_pb2.DT_INVALID)))

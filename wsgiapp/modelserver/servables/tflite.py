@@ -2,12 +2,9 @@
 
 import os
 import queue
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
@@ -15,29 +12,20 @@ import numpy as np
 from wsgiapp.modelserver.errors import ServingError, invalid_argument
 from wsgiapp.modelserver.servables import runtime
 from wsgiapp.modelserver.servables.saved_model import release_memory
-from wsgiapp.modelserver.servables.signatures import PREDICT
 from wsgiapp.modelserver.servables.tensors import shape_text
-from wsgiapp.tfserving.messages import SignatureDef, TensorInfo, types_pb2
-from wsgiapp.tfserving.saved_model import DEFAULT_SIGNATURE
-from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES, Arrays
+from wsgiapp.modelserver.servables.tflite_procedures import Procedure, lacks_operation, procedures, stored_signatures
+from wsgiapp.modelserver.servables.tflite_sandbox import TfliteSandbox
+from wsgiapp.tfserving.messages import SignatureDef
+from wsgiapp.tfserving.tensors import Arrays
 
-# The package ai-edge-litert, to which the warning points, has the same class; TensorFlow 2.21 still ships it.
-warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
-
-
-@dataclass(frozen=True, slots=True)
-class Procedure:
-    """One signature on one interpreter: its tensors' details by alias, and what runs it."""
-
-    inputs: Mapping[str, Mapping[str, Any]]
-    outputs: Mapping[str, Mapping[str, Any]]
-    run: Callable[[Arrays], Arrays]
+MAX_TRIED = 10_000
 
 
 class TfliteServable:
     """A `model.tflite`: its own signatures, or `serving_default` with the names of its tensors, where it has none.
 
-    Inputs are resized to what a request sends, in dimension 0 and in those that the model leaves open.
+    Inputs are resized to what a request sends, also in dimensions for which the model names a size, as in TF Serving;
+    but then in a sandbox. Dimensions that it leaves open may be as small as it takes, which is tried in the sandbox.
     """
 
     def __init__(self, file: Path, *, threads: int = 0) -> None:
@@ -45,14 +33,16 @@ class TfliteServable:
         self._content = file.read_bytes()
         self._threads = max(1, threads)
         try:
+            self._stored = stored_signatures(self._content)
             first = self._interpreter()
-        except (ValueError, RuntimeError) as exc:
-            raise ServingError(
-                grpc.StatusCode.DATA_LOSS,
-                f"{file}: truncated, no TensorFlow Lite model, or one with operations that TensorFlow "
-                f"{runtime.VERSION} lacks: convert it again ({_first_line(exc)})",
-            ) from None
-        self.signatures: Mapping[str, SignatureDef] = _signature_defs(first)
+        except (ServingError, ValueError, RuntimeError) as exc:
+            raise _load_error(file, exc) from None
+        self.signatures: Mapping[str, SignatureDef] = {key: each.signature for key, each in first.items()}
+        self._sizes = {key: each.sizes for key, each in first.items()}
+        is_open = any(-1 in sizes[1:] for inputs in self._sizes.values() for sizes in inputs.values())
+        self._takes_any_size = not is_open or runtime.lite_takes_any_size(self._content)
+        self._tried: set[Hashable] = set()  # sizes of inputs that were answered
+        self._sandbox = TfliteSandbox(self._content, self.signatures, threads=self._threads)
         self._idle: queue.LifoQueue[Mapping[str, Procedure] | None] = queue.LifoQueue()
         for _ in range((os.cpu_count() or 1) - 1):
             self._idle.put(None)  # room for another interpreter, which is made when it is needed
@@ -62,22 +52,32 @@ class TfliteServable:
         """As `servable.Servable.run`; one call at a time and interpreter."""
         key, signature = self._signature(feeds, fetches)
         by_alias = {alias: feeds[info.name] for alias, info in signature.inputs.items()}
-        for alias, array in by_alias.items():
-            _check_shape(alias, array, signature.inputs[alias])
-        with self._borrowed() as procedures:
-            try:
-                values = procedures[key].run(by_alias)
-            except (ValueError, RuntimeError) as exc:
-                shapes = ", ".join(f"{alias} {shape_text(array)}" for alias, array in by_alias.items())
-                raise invalid_argument(f"the model cannot run on inputs of {shapes}: {_first_line(exc)}") from exc
+        sizes = self._sizes[key]
+        fits = all(_fits(array, sizes[alias]) for alias, array in by_alias.items())
+        shapes = (key, *((alias, array.shape) for alias, array in sorted(by_alias.items())))
+        if fits and (self._takes_any_size or shapes in self._tried):
+            values = self._run(key, by_alias)
+        else:
+            values = self._sandbox.run(key, by_alias)
+            if len(self._tried) < MAX_TRIED:
+                self._tried.add(shapes)
         by_name = {info.name: values[alias] for alias, info in signature.outputs.items()}
         return [by_name[name] for name in fetches]
 
     def close(self) -> None:
         """As `servable.Servable.close`."""
         self._idle = queue.LifoQueue()
+        self._sandbox.close()
         self._content = b""
         release_memory()
+
+    def _run(self, key: str, arrays: Arrays) -> Arrays:
+        with self._borrowed() as borrowed:
+            try:
+                return borrowed[key].run(arrays)
+            except (ValueError, RuntimeError) as exc:
+                shapes = ", ".join(f"{alias} {shape_text(array)}" for alias, array in arrays.items())
+                raise invalid_argument(f"the model cannot run on inputs of {shapes}: {_first_line(exc)}") from exc
 
     def _signature(self, feeds: Arrays, fetches: Sequence[str]) -> tuple[str, SignatureDef]:
         """The signature that has these tensors."""
@@ -90,84 +90,40 @@ class TfliteServable:
     @contextmanager
     def _borrowed(self) -> Iterator[Mapping[str, Procedure]]:
         """An interpreter for one call. One that failed is not used again: it may be half set up."""
-        procedures = self._idle.get()
+        interpreter = self._idle.get()
         try:
-            procedures = procedures or self._interpreter()
-            yield procedures
+            interpreter = interpreter or self._interpreter()
+            yield interpreter
         except BaseException:
             self._idle.put(None)
             raise
-        self._idle.put(procedures)
+        self._idle.put(interpreter)
 
     def _interpreter(self) -> Mapping[str, Procedure]:
-        interpreter = runtime.lite_interpreter(self._content, self._threads)
-        keys = interpreter.get_signature_list()
-        if keys:
-            return {key: _by_signature(interpreter.get_signature_runner(key)) for key in sorted(keys)}
-        interpreter.allocate_tensors()
-        return {DEFAULT_SIGNATURE: _by_tensors(interpreter)}
+        return procedures(runtime.lite_interpreter(self._content, self._threads), self._stored)
 
 
-def _by_signature(runner: Any) -> Procedure:
-    return Procedure(runner.get_input_details(), runner.get_output_details(), lambda arrays: runner(**arrays))
+def _fits(array: np.ndarray, sizes: Sequence[int]) -> bool:
+    """Whether an input has the model's sizes, where it names them, but for dimension 0: the rows of a request."""
+    return (
+        array.ndim == len(sizes)
+        and array.size > 0
+        and all(size in (-1, got) for size, got in zip(sizes[1:], array.shape[1:], strict=True))
+    )
 
 
-def _by_tensors(interpreter: Any) -> Procedure:
-    inputs = {details["name"]: details for details in interpreter.get_input_details()}
-    outputs = {details["name"]: details for details in interpreter.get_output_details()}
-
-    def run(arrays: Arrays) -> Arrays:
-        for name, array in arrays.items():
-            interpreter.resize_tensor_input(inputs[name]["index"], array.shape)
-        interpreter.allocate_tensors()
-        for name, array in arrays.items():
-            interpreter.set_tensor(inputs[name]["index"], array)
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(details["index"]) for name, details in outputs.items()}
-
-    return Procedure(inputs, outputs, run)
-
-
-def _signature_defs(procedures: Mapping[str, Procedure]) -> dict[str, SignatureDef]:
-    """The signatures as TF Serving describes them. Two of them may have tensors of one name, but not here."""
-    made: dict[str, SignatureDef] = {}
-    taken: set[str] = set()
-    for key, procedure in procedures.items():
-        signature = SignatureDef(method_name=PREDICT)
-        for ends, entries in ((procedure.inputs, signature.inputs), (procedure.outputs, signature.outputs)):
-            for alias, details in ends.items():
-                name = details["name"] if details["name"] not in taken else f"{key}/{alias}"
-                entries[alias].CopyFrom(_tensor_info(name, details))
-        taken |= {info.name for info in (*signature.inputs.values(), *signature.outputs.values())}
-        made[key] = signature
-    return made
-
-
-def _tensor_info(name: str, details: Mapping[str, Any]) -> TensorInfo:
-    kind = details["dtype"]
-    info = TensorInfo(name=name, dtype=types_pb2.DT_STRING if kind is np.bytes_ else TENSORFLOW_TYPES[np.dtype(kind)])
-    info.tensor_shape.SetInParent()
-    for size in details["shape_signature"].tolist():
-        info.tensor_shape.dim.add(size=size)
-    return info
-
-
-def _check_shape(alias: str, array: np.ndarray, info: TensorInfo) -> None:
-    """Reject what the model does not take: not every operation of TensorFlow Lite checks shapes, some read beyond.
-
-    The text leaves dimension 0 out, which is the rows of all that share the run.
-    """
-    sizes = [dim.size for dim in info.tensor_shape.dim]
-    if array.ndim != len(sizes):
-        raise invalid_argument(f"input {alias} has {array.ndim} dimensions; the model takes {len(sizes)}")
-    if any(size not in (-1, got) for size, got in zip(sizes[1:], array.shape[1:], strict=True)):
-        raise invalid_argument(
-            f"input {alias} has rows of the shape {_sizes(array.shape[1:])}; the model takes {_sizes(sizes[1:])}"
+def _load_error(file: Path, exc: Exception) -> ServingError:
+    """The operator's error in one line: the file, what to do, the reason."""
+    reason = _first_line(exc)
+    if isinstance(exc, ServingError):
+        return ServingError(exc.code, f"{file}: {reason}")
+    if lacks_operation(exc):
+        advice = (
+            f"TensorFlow Lite {runtime.VERSION} lacks an operation of the model: convert it with operations that it has"
         )
-
-
-def _sizes(sizes: Sequence[int]) -> str:
-    return "[" + ",".join("?" if size < 0 else str(size) for size in sizes) + "]"
+        return ServingError(grpc.StatusCode.UNIMPLEMENTED, f"{file}: {advice} ({reason})")
+    advice = "truncated, or no model of TensorFlow Lite: convert it again"
+    return ServingError(grpc.StatusCode.DATA_LOSS, f"{file}: {advice} ({reason})")
 
 
 def _first_line(exc: Exception) -> str:

@@ -23,6 +23,13 @@ class App:
     default_model: str = setting(
         "", "the model that answers `/predict`; empty: the first one configured", RESTART, TEXT
     )
+    server: str = setting(
+        "builtin",
+        "what runs the workers: `builtin` is the service's own program, `gunicorn` and `uwsgi` run in its place where "
+        "you know them better (conf/gunicorn.py, conf/uwsgi.ini); Nginx speaks HTTP to gunicorn, uwsgi to uWSGI",
+        DOWN_AND_UP,
+        Choice(("builtin", "gunicorn", "uwsgi")),
+    )
     workers: int = setting(
         0,
         "worker processes; 0: one a core, but at least 2, so that a rolling restart always leaves one",

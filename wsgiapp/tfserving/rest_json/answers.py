@@ -6,6 +6,7 @@ Rows and results stand on one line each list, columns have a line for each eleme
 import base64
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,33 +15,40 @@ import orjson
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import ClassificationResult, RegressionResult
+from wsgiapp.tfserving.rest_json.pieces import PIECE_VALUES, Pause, no_pause
 from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES, Arrays, dtype_name
 
 BYTES_SUFFIX = "_bytes"
 INDENT = b"    "
+PIECE_LINES = PIECE_VALUES // 4  # elements with a line each, which are written in as much time
 
 
-def predictions(outputs: Arrays) -> bytes:
+def predictions(outputs: Arrays, pause: Pause = no_pause) -> bytes:
     """`{"predictions": [...]}`: one item a row; an object by output name only where there are several outputs.
+
+    `pause` is called again and again where there is much.
 
     Raises `InvalidArgument` for outputs that have no rows in common.
     """
     _require_rows(outputs)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        return _document("predictions", _line(name, array)[:-1] + b"\n" + INDENT + b"]")
+        *parts, last = _line(name, array, pause)
+        return _document("predictions", *parts, last[:-1], b"\n" + INDENT + b"]")
     members = []
     for index, name in enumerate(sorted(outputs)):
         head = (b",\n" if index else b"\n") + INDENT * 3 + _text(name) + b": "
-        members.append([head + row for row in _row_lines(name, outputs[name])])
+        members.append([head + row for row in _row_lines(name, outputs[name], pause)])
     end = b"\n" + INDENT * 2 + b"}"
     start = b"\n" + INDENT * 2 + b"{"
     rows = b",".join(start + b"".join(parts) + end for parts in zip(*members, strict=True))
-    return _document("predictions", b"[" + rows + b"\n" + INDENT + b"]")
+    return _document("predictions", b"[", rows, b"\n" + INDENT + b"]")
 
 
-def columns(outputs: Arrays) -> bytes:
+def columns(outputs: Arrays, pause: Pause = no_pause) -> bytes:
     """`{"outputs": ...}`: whole tensors; an object by output name only where there are several outputs.
+
+    `pause` is called again and again where there is much.
 
     Raises `InvalidArgument` for a type that JSON has no place for.
     """
@@ -48,10 +56,11 @@ def columns(outputs: Arrays) -> bytes:
         raise InvalidArgument(texts.NO_OUTPUTS)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        return _document("outputs", _indented(_lines(name, array), 1))
-    members = [_text(name) + b": " + _indented(_lines(name, outputs[name]), 2) for name in sorted(outputs)]
-    separator = b",\n" + INDENT * 2
-    return _document("outputs", b"{\n" + INDENT * 2 + separator.join(members) + b"\n" + INDENT + b"}")
+        return _document("outputs", *_lines(name, array, 1, pause))
+    parts = [b"{"]
+    for index, name in enumerate(sorted(outputs)):
+        parts += [b",\n" if index else b"\n", INDENT * 2, _text(name), b": ", *_lines(name, outputs[name], 2, pause)]
+    return _document("outputs", *parts, b"\n" + INDENT + b"}")
 
 
 def classifications(result: ClassificationResult) -> bytes:
@@ -79,8 +88,9 @@ def error(text: str) -> bytes:
     return _document("error", _text(text))
 
 
-def _document(key: str, value: bytes) -> bytes:
-    return b"{\n" + INDENT + _text(key) + b": " + value + b"\n}"
+def _document(key: str, *value: bytes) -> bytes:
+    """An object of one member; a long value comes in parts, to be copied once."""
+    return b"".join((b"{\n" + INDENT, _text(key), b": ", *value, b"\n}"))
 
 
 def _require_rows(outputs: Arrays) -> None:
@@ -100,35 +110,82 @@ def _require_rows(outputs: Arrays) -> None:
 # Tensors
 
 
-def _line(name: str, array: np.ndarray) -> bytes:
-    """A tensor on one line, `[[1.0, 2.0], [3.0, 4.0]]`."""
+def _line(name: str, array: np.ndarray, pause: Pause) -> Iterator[bytes]:
+    """A tensor on one line, `[[1.0, 2.0], [3.0, 4.0]]`, in parts; the last one ends with its last bracket."""
+    if array.size <= PIECE_VALUES:
+        yield _short_line(name, array)
+        return
+    separator = b"["
+    for run in _runs(array, PIECE_VALUES, pause):
+        yield separator
+        if run.ndim == array.ndim:
+            yield _short_line(name, run)[1:-1]
+        else:
+            yield from _line(name, run, pause)
+        separator = b", "
+    yield b"]"
+
+
+def _short_line(name: str, array: np.ndarray) -> bytes:
     if array.dtype == object:
         return json.dumps(_json_strings(name, array), ensure_ascii=False).encode()
     return _numbers(array).replace(b",", b", ")
 
 
-def _row_lines(name: str, array: np.ndarray) -> list[bytes]:
+def _row_lines(name: str, array: np.ndarray, pause: Pause) -> list[bytes]:
     """Each of a tensor's rows on a line."""
+    lines: list[bytes] = []
+    for run in _runs(array, PIECE_VALUES, pause):
+        if run.ndim == array.ndim:
+            lines += _short_row_lines(name, run)
+        else:
+            lines.append(b"".join(_line(name, run, pause)))
+    return lines
+
+
+def _short_row_lines(name: str, array: np.ndarray) -> list[bytes]:
     if array.dtype == object:
         return [json.dumps(row, ensure_ascii=False).encode() for row in _json_strings(name, array)]
     if not array.size:
-        return [_line(name, row) for row in array]
+        return [_short_line(name, row) for row in array]
     inner = array.ndim - 1
     between = b"]" * inner + b", " + b"[" * inner  # nowhere but between two rows
-    rows = _line(name, array)[1 + inner : -1 - inner].split(between)
+    rows = _short_line(name, array)[1 + inner : -1 - inner].split(between)
     return [b"[" * inner + row + b"]" * inner for row in rows]
 
 
-def _lines(name: str, array: np.ndarray) -> bytes:
-    """A tensor with a line for each element."""
+def _lines(name: str, array: np.ndarray, levels: int, pause: Pause) -> Iterator[bytes]:
+    """A tensor with a line for each element, all but the first moved to the right by so many levels, in parts."""
+    if array.size <= PIECE_LINES:
+        yield _short_lines(name, array, levels)
+        return
+    separator, end = b"[", b"\n" + INDENT * levels + b"]"
+    for run in _runs(array, PIECE_LINES, pause):
+        yield separator
+        if run.ndim == array.ndim:
+            yield _short_lines(name, run, levels)[1 : -len(end)]
+        else:
+            yield b"\n" + INDENT * (levels + 1)
+            yield from _lines(name, run, levels + 1, pause)
+        separator = b","
+    yield end
+
+
+def _short_lines(name: str, array: np.ndarray, levels: int) -> bytes:
     if array.dtype == object:
-        return json.dumps(_json_strings(name, array), ensure_ascii=False, indent=len(INDENT)).encode()
-    return _numbers(array, orjson.OPT_INDENT_2).replace(b"  ", INDENT)
+        lines = json.dumps(_json_strings(name, array), ensure_ascii=False, indent=len(INDENT)).encode()
+    else:
+        lines = _numbers(array, orjson.OPT_INDENT_2).replace(b"  ", INDENT)
+    return lines.replace(b"\n", b"\n" + INDENT * levels)  # JSON has no line breaks inside strings
 
 
-def _indented(lines: bytes, levels: int) -> bytes:
-    """All lines but the first moved to the right; JSON has no line breaks inside strings."""
-    return lines.replace(b"\n", b"\n" + INDENT * levels)
+def _runs(array: np.ndarray, size: int, pause: Pause) -> Iterator[np.ndarray]:
+    """As many rows at a time as have `size` elements, with a pause after each; single rows where these have more."""
+    rows = size * len(array) // array.size if array.size else len(array)
+    for start in range(0, len(array), max(rows, 1)):
+        yield array[start : start + rows] if rows else array[start]
+        if start + rows < len(array):
+            pause()
 
 
 def _numbers(array: np.ndarray, layout: int = 0) -> bytes:

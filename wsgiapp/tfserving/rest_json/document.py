@@ -1,6 +1,7 @@
 """The body of a REST request: one JSON object, in which NaN and Infinity are numbers.
 
-Of a key that stands twice in an object the first one counts, as rapidjson finds members, in TF Serving.
+Of a key that stands twice in an object the first one counts, as rapidjson finds members, in TF Serving; in a document
+that is parsed in pieces the last one does.
 """
 
 import codecs
@@ -15,6 +16,7 @@ import orjson
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import INT64_MAX
+from wsgiapp.tfserving.rest_json.pieces import MAX_PARSED_AT_ONCE, Pause, no_pause, parse_in_pieces
 
 # A part of orjson's error -> the text of rapidjson's (rapidjson/error/en.h), with which TF Serving answers.
 RAPIDJSON_ERRORS: Mapping[str, str] = {
@@ -32,26 +34,24 @@ RAPIDJSON_ERRORS: Mapping[str, str] = {
     "depth": "The document is nested too deeply.",
     "end of data": "The document ends too early.",
 }
+MAX_INT_CHARS = len(str(-INT64_MAX)) + 1  # of those that may be within 64 bits
 KEY = re.compile(rb'"[ \t\r\n]*:')
 NOT_FINITE = re.compile(rb"-?(?:NaN|Infinity)")
 # Characters of a value that an error repeats; TF Serving repeats all of it.
 SHOWN_CHARS = 200
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """The object in `body`. Integers beyond 64 bits are floats. Raises `InvalidArgument`."""
+def parse(body: bytes, pause: Pause = no_pause) -> dict[str, Any]:
+    """The object in `body`. Integers beyond 64 bits are floats. `pause` is called between the pieces of a long one.
+
+    Raises `InvalidArgument`.
+    """
     if not body:
         raise InvalidArgument(texts.EMPTY_DOCUMENT)
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
-        document = orjson.loads(body)
-        if type(document) is dict and _repeats_keys(body, document):
-            document = _parse_slowly(body)
-    except orjson.JSONDecodeError as exc:
-        if not NOT_FINITE.search(body):
-            raise _parse_error(exc) from exc
-        document = _parse_not_finite(body)
-    except RecursionError as exc:  # Python's limit is below orjson's
+        document = _parse_whole(body) if len(body) <= MAX_PARSED_AT_ONCE else parse_in_pieces(body, _parse, pause)
+    except json.JSONDecodeError as exc:  # orjson's error is a subclass
         raise _parse_error(exc) from exc
     if not isinstance(document, dict):
         raise InvalidArgument(texts.NOT_AN_OBJECT.format(value=shown(document)))
@@ -83,7 +83,17 @@ def kind(value: Any) -> str:
 _encoder = json.JSONEncoder(indent=4, ensure_ascii=False)
 
 
-def _repeats_keys(body: bytes, document: Any) -> bool:
+def _parse_whole(body: bytes) -> Any:
+    document = _parse(body)
+    try:
+        if type(document) is dict and _repeats_keys(body, document):
+            return json.loads(body.decode(), parse_int=_integer, object_pairs_hook=_first_ones)
+    except RecursionError as exc:  # Python's limit is below orjson's
+        raise json.JSONDecodeError(str(exc), "", 0) from exc
+    return document
+
+
+def _repeats_keys(body: bytes, document: dict[str, Any]) -> bool:
     """Whether the body may have more members than the document; one with colons in its texts takes longer to say."""
     members = _known_members(document)
     return body.count(b":") > members and len(KEY.findall(body)) > members
@@ -102,27 +112,34 @@ def _known_members(value: Any) -> int:
     return count
 
 
-def _parse_not_finite(body: bytes) -> Any:
-    """orjson knows no NaN, but reports every other mistake."""
-    try:
-        orjson.loads(NOT_FINITE.sub(lambda match: b"0".ljust(len(match[0])), body))
-        return _parse_slowly(body)
-    except (json.JSONDecodeError, RecursionError) as exc:  # orjson's error is a subclass
-        raise _parse_error(exc) from exc
-
-
-def _parse_slowly(body: bytes) -> Any:
-    """By the standard library, a third as fast as orjson."""
-    return json.loads(body.decode(), parse_int=_integer, object_pairs_hook=_first_ones)
-
-
 def _first_ones(members: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(members)
     return found if len(found) == len(members) else dict(reversed(members))
 
 
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if not NOT_FINITE.search(body):
+            raise
+        return _parse_not_finite(body)
+
+
+def _parse_not_finite(body: bytes) -> Any:
+    """By the standard library, a third as fast as orjson, which knows no NaN but reports every other mistake."""
+    orjson.loads(NOT_FINITE.sub(lambda match: b"0".ljust(len(match[0])), body))
+    text = body.decode()
+    try:
+        return json.loads(text, parse_int=_integer)
+    except RecursionError as exc:
+        raise json.JSONDecodeError(str(exc), text, 0) from exc
+
+
 def _integer(digits: str) -> int | float:
     """As orjson reads it."""
+    if len(digits) > MAX_INT_CHARS:
+        return float(digits)  # `int` rejects thousands of digits
     number = int(digits)
     return number if -INT64_MAX - 1 <= number < 2**64 else float(digits)
 

@@ -9,6 +9,7 @@ from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import INT64_MAX, Example, Feature, Input
 from wsgiapp.tfserving.rest_json.document import kind, shown
+from wsgiapp.tfserving.rest_json.pieces import Pause, no_pause
 from wsgiapp.tfserving.rest_json.tensors import decode_base64_object, is_base64_object, lossy
 
 # The list of a feature that values of a JSON type go to, and TF Serving's name of its type.
@@ -20,11 +21,15 @@ LISTS: Mapping[type, str] = {
     dict: "bytes_list",
 }
 TYPE_NAMES: Mapping[str, str] = {"float_list": "float", "int64_list": "int64", "bytes_list": "bytes"}
+EXAMPLES_OF_A_PIECE = 256
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
-def read_examples(document: Mapping[str, Any]) -> Input:
-    """The `examples`, with their `context` where there is one. Raises `InvalidArgument` with TF Serving's texts."""
+def read_examples(document: Mapping[str, Any], pause: Pause = no_pause) -> Input:
+    """The `examples`, with their `context` where there is one; `pause` is called where there are many.
+
+    Raises `InvalidArgument` with TF Serving's texts.
+    """
     message = Input()
     if "context" in document:
         _fill(message.example_list_with_context.context, document["context"])
@@ -38,7 +43,9 @@ def read_examples(document: Mapping[str, Any]) -> Input:
         raise InvalidArgument(texts.EXAMPLES_NOT_LIST.format(value=shown(document)))
     if not items:
         raise InvalidArgument(texts.EXAMPLES_EMPTY.format(value=shown(document)))
-    for item in items:
+    for place, item in enumerate(items):
+        if place % EXAMPLES_OF_A_PIECE == EXAMPLES_OF_A_PIECE - 1:
+            pause()
         _fill(examples.add(), item)
     return message
 

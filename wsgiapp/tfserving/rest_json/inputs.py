@@ -8,11 +8,14 @@ import numpy as np
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.rest_json.document import shown
+from wsgiapp.tfserving.rest_json.pieces import Pause, no_pause, paused, pieces_of
 from wsgiapp.tfserving.rest_json.tensors import NotATensor, dense, is_base64_object
 
 
-def read_inputs(document: Mapping[str, Any], inputs: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The arrays by input name. `inputs` are the signature's `DT_*` by name.
+def read_inputs(
+    document: Mapping[str, Any], inputs: Mapping[str, int], pause: Pause = no_pause
+) -> dict[str, np.ndarray]:
+    """The arrays by input name. `inputs` are the signature's `DT_*` by name. `pause` is called where there is much.
 
     Raises `InvalidArgument` with TF Serving's texts. Shapes are not compared with the signature's: the model
     does that, which knows about broadcasting.
@@ -25,28 +28,32 @@ def read_inputs(document: Mapping[str, Any], inputs: Mapping[str, int]) -> dict[
             raise InvalidArgument(texts.INSTANCES_NOT_LIST.format(value=shown(document)))
         if not items:
             raise InvalidArgument(texts.INSTANCES_EMPTY.format(value=shown(document)))
-        return _rows(items, inputs)
+        return _rows(items, inputs, pause)
     if "inputs" in document:
-        return _columns(document["inputs"], inputs)
+        return _columns(document["inputs"], inputs, pause)
     raise InvalidArgument(texts.NO_INSTANCES_OR_INPUTS)
 
 
-def _rows(items: list[Any], inputs: Mapping[str, int]) -> dict[str, np.ndarray]:
+def _rows(items: list[Any], inputs: Mapping[str, int], pause: Pause) -> dict[str, np.ndarray]:
     if _is_object(items[0]):
-        _require_names(items, inputs)
-        return {name: _batch([item[name] for item in items], dtype, name) for name, dtype in inputs.items()}
+        _require_names(items, inputs, pause)
+        return {name: _batch(_members(items, name, pause), dtype, name, pause) for name, dtype in inputs.items()}
     if len(inputs) > 1:
         raise InvalidArgument(f"{texts.INSTANCES_NOT_OBJECTS}; the inputs are {_listed(inputs)}")
-    for place, item in enumerate(items):
+    for place, item in paused(items, pause):
         if _is_object(item):
             raise InvalidArgument(texts.OBJECT_AMONG_VALUES.format(item=place))
     ((name, dtype),) = inputs.items()
-    return {name: _batch(items, dtype, name, named=False)}
+    return {name: _batch(items, dtype, name, pause, named=False)}
 
 
-def _require_names(items: list[Any], inputs: Mapping[str, int]) -> None:
+def _members(items: list[dict[str, Any]], name: str, pause: Pause) -> list[Any]:
+    return [item[name] for piece in pieces_of(items, pause) for item in piece]
+
+
+def _require_names(items: list[Any], inputs: Mapping[str, int], pause: Pause) -> None:
     names = inputs.keys()
-    for place, item in enumerate(items):
+    for place, item in paused(items, pause):
         if not isinstance(item, dict):
             raise InvalidArgument(texts.LIST_AMONG_OBJECTS.format(item=place))
         if item.keys() != names:
@@ -56,16 +63,16 @@ def _require_names(items: list[Any], inputs: Mapping[str, int]) -> None:
             raise InvalidArgument(texts.WRONG_KEYS.format(item=place, value=shown(item), names=_listed(names)))
 
 
-def _batch(items: list[Any], dtype: int, name: str, *, named: bool = True) -> np.ndarray:
+def _batch(items: list[Any], dtype: int, name: str, pause: Pause, *, named: bool = True) -> np.ndarray:
     """The items as one array; they must be alike."""
     try:
-        return dense(items, dtype)
+        return dense(items, dtype, pause)
     except NotATensor as exc:
         place, text = exc.item, str(exc)
     alone = []
     for each in (0, place):  # what is wrong is said of the item as such, or of how it differs from the first one
         try:
-            alone.append(dense(items[each], dtype))
+            alone.append(dense(items[each], dtype, pause))
         except NotATensor as exc:
             raise _failed(each, str(exc), name, named) from None
     first, item = alone
@@ -76,7 +83,7 @@ def _batch(items: list[Any], dtype: int, name: str, *, named: bool = True) -> np
     raise _failed(place, text, name, named)
 
 
-def _columns(value: Any, inputs: Mapping[str, int]) -> dict[str, np.ndarray]:
+def _columns(value: Any, inputs: Mapping[str, int], pause: Pause) -> dict[str, np.ndarray]:
     if not _is_object(value):
         if len(inputs) > 1:
             raise InvalidArgument(f"{texts.INPUTS_NOT_OBJECT}; the inputs are {_listed(inputs)}")
@@ -86,7 +93,7 @@ def _columns(value: Any, inputs: Mapping[str, int]) -> dict[str, np.ndarray]:
         if name not in value:
             raise InvalidArgument(texts.MISSING_INPUT.format(name=name))
         try:
-            arrays[name] = dense(value[name], dtype)
+            arrays[name] = dense(value[name], dtype, pause)
         except NotATensor as exc:
             raise InvalidArgument(_naming(exc, name)) from None
     return arrays

@@ -11,6 +11,7 @@ import numpy as np
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.rest_json.document import kind, shown
+from wsgiapp.tfserving.rest_json.pieces import PIECE_VALUES, Pause, no_pause, pieces_of
 from wsgiapp.tfserving.tensors import NUMPY_TYPES, dtype_name
 
 MAX_DIMENSIONS = 64  # of a numpy array
@@ -24,19 +25,19 @@ class NotATensor(Exception):
         self.item = item
 
 
-def dense(value: Any, dtype: int) -> np.ndarray:
+def dense(value: Any, dtype: int, pause: Pause = no_pause) -> np.ndarray:
     """A scalar, or a list of lists ... of scalars of equal lengths, as an array of a `DT_*` type.
 
-    Raises `NotATensor`.
+    `pause` is called again and again where there are many. Raises `NotATensor`.
     """
-    shape, leaves = _unnested(value)
+    shape, leaves = _unnested(value, pause)
     reader = _READERS.get(dtype)
     if reader is None:
         raise NotATensor(
             texts.UNSUPPORTED_CONVERSION.format(value=shown(value), dtype=dtype_name(dtype)) + " is not supported"
         )
     try:
-        return reader(leaves, dtype).reshape(shape)
+        return _read(reader, leaves, dtype, pause).reshape(shape)
     except _WrongValue as exc:
         leaf = leaves[exc.index]
         if isinstance(leaf, list):
@@ -73,19 +74,31 @@ def lossy(value: Any, target: str) -> str:
 # Shapes
 
 
-def _unnested(value: Any) -> tuple[list[int], list[Any]]:
+def _unnested(value: Any, pause: Pause) -> tuple[list[int], list[Any]]:
     """The shape of nested lists, taken along the first elements, and all leaves in order."""
     shape: list[int] = []
     level = [value]
     while level and type(level[0]) is list:
         size = len(level[0])
-        if set(map(type, level)) != {list} or set(map(len, level)) != {size}:
+        if not _are_lists_of(level, size, pause):
             raise _ragged(level, shape, size)
         if len(shape) == MAX_DIMENSIONS:
             raise NotATensor(texts.WRONG_LIST_LEVEL.format(level=len(shape), rank=MAX_DIMENSIONS))
         shape.append(size)
-        level = list(chain.from_iterable(level))
+        level = level[0] if len(level) == 1 else _joined(level, size, pause)
     return shape, level
+
+
+def _joined(lists: list[list[Any]], size: int, pause: Pause) -> list[Any]:
+    """The elements of lists of that size."""
+    joined: list[Any] = []
+    for piece in pieces_of(lists, pause, max(1, PIECE_VALUES // max(size, 1))):
+        joined += chain.from_iterable(piece) if len(piece) > 1 else piece[0]
+    return joined
+
+
+def _are_lists_of(nodes: list[Any], size: int, pause: Pause) -> bool:
+    return all(set(map(type, piece)) == {list} and set(map(len, piece)) == {size} for piece in pieces_of(nodes, pause))
 
 
 def _ragged(level: list[Any], shape: list[int], size: int) -> NotATensor:
@@ -110,11 +123,25 @@ def _rank(value: Any) -> int:
 # Leaves -> flat arrays
 
 
+Reader = Callable[[list[Any], int], np.ndarray]
+
+
 class _WrongValue(Exception):
     def __init__(self, index: int, text: str = "") -> None:
         super().__init__(text)
         self.index = index
         self.text = text
+
+
+def _read(reader: Reader, leaves: list[Any], dtype: int, pause: Pause) -> np.ndarray:
+    arrays: list[np.ndarray] = []
+    for piece in pieces_of(leaves, pause):
+        try:
+            arrays.append(reader(piece, dtype))
+        except _WrongValue as exc:
+            exc.index += sum(map(len, arrays))
+            raise
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _require_kinds(leaves: list[Any], kinds: set[type]) -> None:
@@ -170,7 +197,7 @@ def _bytes(leaf: str | dict[str, Any], index: int) -> bytes:
         raise _WrongValue(index, str(exc)) from None
 
 
-_BY_KIND: Mapping[str, Callable[[list[Any], int], np.ndarray]] = {
+_BY_KIND: Mapping[str, Reader] = {
     "f": _floats,
     "i": _integers,
     "u": _integers,

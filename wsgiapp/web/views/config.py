@@ -6,7 +6,7 @@ from google.protobuf import json_format, text_format
 
 from wsgiapp.errors import InvalidField
 from wsgiapp.management.config_check import Finding
-from wsgiapp.tfserving.messages import ModelServerConfig
+from wsgiapp.tfserving.messages import INT64_MAX, ModelServerConfig
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.request import Request
 from wsgiapp.web.response import Response, answer
@@ -36,7 +36,7 @@ def promote(request: Request, planes: Planes) -> Response:
     fields = request.json_object()
     model, label = _text(fields, "model"), _text(fields, "label")
     version = fields.get("version")
-    if type(version) is not int or version < 0:
+    if type(version) is not int or not 0 <= version <= INT64_MAX:
         raise InvalidField("version", "missing or not a version's number")
     before = planes.control.promote(model, version, label)
     request.note(model=model, version=version, label=label)
@@ -51,7 +51,7 @@ def _authorize(request: Request, planes: Planes) -> None:
 def _sent_config(request: Request) -> str:
     """The body as text format."""
     if request.mimetype != "application/json":
-        return request.get_data().decode("utf-8", "replace")
+        return request.get_data().decode("utf-8-sig", "replace")
     try:
         config = json_format.ParseDict(request.json_object(), ModelServerConfig())
     except json_format.ParseError as exc:

@@ -5,6 +5,8 @@ from wsgiapp.web.problems import problem
 from wsgiapp.web.request import Request
 from wsgiapp.web.response import Response, answer
 
+INSTANCE_HEADER = "X-Wsgiapp-Instance"
+
 
 def healthz(request: Request, planes: Planes) -> Response:
     """The worker is alive; asks nobody else, so that a model server that hangs does not get workers killed."""
@@ -15,10 +17,13 @@ def readyz(request: Request, planes: Planes) -> Response:
     """Every configured model is AVAILABLE and its pipeline warm; otherwise 503 with what is missing.
 
     A gateway without models of its own, which only serves TF Serving's routes, is ready when the model server is.
+    Either answer says by `INSTANCE_HEADER` whose it is: another program on the port must not pass for the service.
     """
     missing = planes.data.missing() if planes.data.models else planes.control.missing()
-    if not missing:
-        return answer({"status": 0, "models": list(planes.data.models)})
-    response = problem(503, "not ready: " + "; ".join(missing), request.id, missing=missing)
-    response.headers.append(("Retry-After", "1"))
+    if missing:
+        response = problem(503, "not ready: " + "; ".join(missing), request.id, missing=missing)
+        response.headers.append(("Retry-After", "1"))
+    else:
+        response = answer({"status": 0, "models": list(planes.data.models)})
+    response.headers.append((INSTANCE_HEADER, planes.instance))
     return response

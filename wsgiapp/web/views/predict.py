@@ -8,6 +8,7 @@ from wsgiapp.inference.data_plane import Timing
 from wsgiapp.inference.route import Choice
 from wsgiapp.pipelines.pipeline import Media
 from wsgiapp.tfserving.messages import INT64_MAX
+from wsgiapp.tfserving.version_dirs import version_number
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.request import Request
 from wsgiapp.web.response import Response, answer
@@ -59,7 +60,8 @@ def _asked(request: Request, version: str, label: str) -> tuple[int | None, str]
             if not value:
                 raise InvalidField("label", "empty")
             return None, value
-        if not (value.isascii() and value.isdecimal()) or int(value) > INT64_MAX:
+        number = version_number(value)
+        if number is None:
             raise InvalidField("version", f"not a whole number from 0 to {INT64_MAX}")
-        return int(value), ""
+        return number, ""
     return None, ""

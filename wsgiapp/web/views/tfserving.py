@@ -12,13 +12,15 @@ from google.protobuf.message import Message
 from wsgiapp.backend.interface import Target
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
-from wsgiapp.tfserving.messages import INT64_MAX, ModelSpec, ModelVersionStatus
+from wsgiapp.tfserving.messages import ModelSpec, ModelVersionStatus
 from wsgiapp.tfserving.rest_json import answers, document
 from wsgiapp.tfserving.rest_json.examples import read_examples
 from wsgiapp.tfserving.rest_json.inputs import read_inputs
+from wsgiapp.tfserving.rest_json.pieces import release
+from wsgiapp.tfserving.version_dirs import version_number
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.problems import malformed
-from wsgiapp.web.request import Request
+from wsgiapp.web.request import Request, give_way
 from wsgiapp.web.response import Response
 
 # The expressions of TF Serving's http_rest_api_util.cc. They see the path as it was sent: in a name that holds a
@@ -51,15 +53,16 @@ def predict(request: Request, planes: Planes, target: Target) -> Response:
     """`instances` -> `predictions`, `inputs` -> `outputs`."""
     body, target = _read(request, target)
     rows = "instances" in body
-    outputs, version = planes.data.predict(target, lambda inputs: read_inputs(body, inputs))
+    outputs, version = planes.data.predict(target, lambda inputs: read_inputs(body, inputs, give_way))
+    release(body, give_way)
     request.note(version=version)
-    return _answer(answers.predictions(outputs) if rows else answers.columns(outputs))
+    return _answer(answers.predictions(outputs, give_way) if rows else answers.columns(outputs, give_way))
 
 
 def classify(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a list of labels with their scores."""
     body, target = _read(request, target)
-    result, version = planes.data.classify(target, read_examples(body))
+    result, version = planes.data.classify(target, read_examples(body, give_way))
     request.note(version=version)
     return _answer(answers.classifications(result))
 
@@ -67,7 +70,7 @@ def classify(request: Request, planes: Planes, target: Target) -> Response:
 def regress(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a number."""
     body, target = _read(request, target)
-    result, version = planes.data.regress(target, read_examples(body))
+    result, version = planes.data.regress(target, read_examples(body, give_way))
     request.note(version=version)
     return _answer(answers.regressions(result))
 
@@ -116,9 +119,9 @@ PREDICTIONS: Mapping[str, Callable[[Request, Planes, Target], Response]] = {
 def _target(match: re.Match[str], request: Request) -> Target:
     version = None
     if digits := match["version"]:
-        if len(digits.lstrip("0")) > len(str(INT64_MAX)) or int(digits) > INT64_MAX:
+        version = version_number(digits)
+        if version is None:
             raise InvalidArgument(texts.VERSION_NOT_NUMERIC.format(version=digits))
-        version = int(digits)
     name = _decoded(match["name"], texts.MODEL_NAME_NOT_DECODED)
     label = _decoded(match["label"] or "", texts.LABEL_NOT_DECODED)
     request.note(model=name, **({"label": label} if label else {}))
@@ -134,7 +137,7 @@ def _decoded(text: str, problem: str) -> str:
 
 def _read(request: Request, target: Target) -> tuple[dict[str, Any], Target]:
     """The body, and the target with the signature that the body names."""
-    body = document.parse(request.body())
+    body = document.parse(request.body(), give_way)
     return body, Target(target.model, document.signature_name(body), target.version, target.label)
 
 

@@ -1,0 +1,127 @@
+"""JSON in pieces is JSON as a whole: the same values, the same mistakes, and pauses in between."""
+
+import json
+import random
+from typing import Any
+
+import orjson
+import pytest
+
+from wsgiapp.errors import TooLarge
+from wsgiapp.tfserving.rest_json import pieces
+from wsgiapp.tfserving.rest_json.document import parse
+from wsgiapp.tfserving.rest_json.pieces import parse_in_pieces, release
+
+STRINGS = ["a", 'x,y]}{["\\', "好", "", "\\", '\\\\"', '\\"', "b" * 40]
+MISTAKES = [b",", b"[", b"]", b"{", b"}", b'"', b"\\", b" ", b"1", b":", b"\n", b"", b",,", b"NaN"]
+
+
+class Parser:
+    """orjson, and what it was given."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, piece: bytes) -> Any:
+        self.sizes.append(len(piece))
+        return orjson.loads(piece)
+
+
+def some_value(rng: random.Random, depth: int = 0) -> Any:
+    kind = rng.random()
+    if depth > 5 or kind < 0.35:
+        return rng.choice([1, -2.5, True, None, 1e10, *STRINGS])
+    if kind < 0.7:
+        return [some_value(rng, depth + 1) for _ in range(rng.randint(0, 6))]
+    return {rng.choice(STRINGS): some_value(rng, depth + 1) for _ in range(rng.randint(0, 5))}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_documents_with_and_without_mistakes(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(seed)
+    mistakes = count = 0
+    for _ in range(500):
+        monkeypatch.setattr(pieces, "PIECE_BYTES", rng.choice([1, 2, 3, 5, 8, 16, 64]))
+        ascii_only, indent = rng.random() < 0.5, rng.choice([None, None, 1])
+        text = json.dumps(some_value(rng), ensure_ascii=ascii_only, indent=indent).encode()
+        if rng.random() < 0.2:
+            text = text.replace(b'"a"', b'""')  # the same name twice
+        for _ in range(rng.choice([0, 0, 1, 2])):
+            place = rng.randint(0, len(text))
+            text = text[:place] + rng.choice(MISTAKES) + text[place + rng.randint(0, 2) :]
+        parser = Parser()
+        try:
+            expected = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            mistakes += 1
+            with pytest.raises(json.JSONDecodeError):
+                parse_in_pieces(text, parser, lambda: None)
+        else:
+            assert parse_in_pieces(text, parser, lambda: None) == expected
+        count += len(parser.sizes)
+    assert mistakes > 50 and count > 2000
+
+
+def test_no_piece_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two pieces others run, so that this is how long they wait, whatever the processor."""
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
+    document = {"instances": [[[i / 7 + j] * 3 for j in range(40)] for i in range(40)], "signature_name": "好"}
+    text = orjson.dumps(document)
+    parser, turns = Parser(), list[int]()
+    assert parse_in_pieces(text, parser, lambda: turns.append(len(parser.sizes))) == document
+    assert max(parser.sizes) < 1200
+    assert len(parser.sizes) > len(text) / 1100
+    assert turns == list(range(1, len(parser.sizes))), "a pause between each two"
+
+
+def test_a_long_string_is_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 100)
+    for string in ("a" * 1000, "," * 1000, '\\",' * 300, "[{" * 500):
+        document = {"a": [1, 2], "b": {"c": string, "d": [3] * 100}, "e": [string, 4]}
+        parser = Parser()
+        assert parse_in_pieces(orjson.dumps(document), parser, lambda: None) == document
+        assert len(parser.sizes) > 4
+
+
+def test_where_a_mistake_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 50)
+    text = b'{"a": [\n' + b'"\xe5\xa5\xbd", ' * 100 + b"tru]}"
+    with pytest.raises(json.JSONDecodeError) as whole:
+        orjson.loads(text)
+    with pytest.raises(json.JSONDecodeError) as cut:
+        parse_in_pieces(text, orjson.loads, lambda: None)
+    assert str(cut.value) == str(whole.value)
+
+
+def test_numbers_that_are_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 50)
+    monkeypatch.setattr("wsgiapp.tfserving.rest_json.document.MAX_PARSED_AT_ONCE", 0)
+    values = parse(b'{"a": [' + b"1.5, NaN, -Infinity, " * 50 + b"2]}")["a"]
+    assert len(values) == 151 and str(values[:4]) == "[1.5, nan, -inf, 1.5]"
+
+
+@pytest.mark.parametrize("text", [b"[" * 5000, b"[]" * 5000, b"[" * 1100 + b"]" * 1100], ids=["open", "flat", "deep"])
+def test_brackets_that_are_no_document(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 50)
+    with pytest.raises(json.JSONDecodeError):
+        parse_in_pieces(text, orjson.loads, lambda: None)
+
+
+def test_a_document_of_brackets_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 50)
+    monkeypatch.setattr(pieces, "MAX_CONTAINERS", 1000)
+    assert len(parse_in_pieces(b"[" + b"[]," * 998 + b"[]]", orjson.loads, lambda: None)) == 999
+    for text in (b"[" + b"[]," * 999 + b"[]]", b"[" + b"{}," * 999 + b"{}]"):
+        with pytest.raises(TooLarge, match="body: more than 1,000 lists and objects in its JSON"):
+            parse_in_pieces(text, orjson.loads, lambda: None)
+
+
+def test_a_large_document_is_emptied_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE_VALUES", 100)
+    turns: list[None] = []
+    small: dict[str, Any] = {"instances": [1] * 100, "signature_name": "a"}
+    release(small, lambda: turns.append(None))
+    assert small["instances"] and not turns
+    large: dict[str, Any] = {"inputs": {"a": [[1] * 150] * 3, "b": [{"c": [2] * 10}] * 50}}
+    release(large, lambda: turns.append(None))
+    assert large == {"inputs": {"a": [], "b": []}} and len(turns) > 5

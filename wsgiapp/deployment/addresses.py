@@ -1,0 +1,36 @@
+"""The addresses that a stack needs for itself."""
+
+import socket
+from pathlib import Path
+
+from wsgiapp.errors import StackError
+from wsgiapp.settings.loading import variable_name
+from wsgiapp.settings.schema import Settings
+
+
+def require_free(settings: Settings) -> None:
+    """Raise `StackError` for an address that another program listens on."""
+    http, backend = settings.http, settings.backend
+    needed = [("http", "port", http.host, http.port)]
+    if settings.app.backend != "external":
+        if backend.socket_path and _is_listening(backend.socket_path):
+            raise StackError(f"backend.address: somebody listens on {backend.address}; use another path")
+        if not backend.socket_path:
+            needed.append(("backend", "address", backend.host, backend.port))
+        if backend.rest_port:
+            needed.append(("backend", "rest_port", backend.rest_host, backend.rest_port))
+    for table, name, host, port in needed:
+        try:
+            socket.create_server((host, port)).close()
+        except OSError as exc:
+            problem = f"{table}.{name}: cannot listen on {host}:{port} ({exc.strerror})"
+            raise StackError(f"{problem}; {variable_name(table, name)} moves it") from exc
+
+
+def _is_listening(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
