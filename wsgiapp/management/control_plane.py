@@ -1,10 +1,8 @@
 """`ControlPlane`: which models, versions and labels the model server has, and changes of them."""
 
 import hmac
-import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gevent import get_hub
@@ -17,23 +15,17 @@ from wsgiapp.errors import (
     NotFound,
     PermissionDenied,
     RequestError,
-    SettingsError,
     Unauthenticated,
-    Unavailable,
-    Unimplemented,
-    with_cause,
 )
 from wsgiapp.management import config_edit, settings_check
 from wsgiapp.management.config_check import Finding
+from wsgiapp.management.config_transaction import CALL_SECONDS, ConfigTransaction
 from wsgiapp.management.models_file import ModelsFile
 from wsgiapp.settings.schema import Settings
-from wsgiapp.tfserving import model_config, texts, version_dirs
+from wsgiapp.tfserving import model_config, version_dirs
 from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus
 from wsgiapp.tfserving.model_config import ModelConfig
 
-log = logging.getLogger(__name__)
-
-CALL_SECONDS = 5.0
 POLL_SECONDS = 0.1
 
 
@@ -58,6 +50,7 @@ class ControlPlane:
         self._settings = settings
         self._backend = backend
         self._file = ModelsFile(settings)
+        self._transaction = ConfigTransaction(backend, self._file, settings.management.seconds)
 
     def authorize(self, token: str) -> None:
         """Reject who does not send the token of the settings."""
@@ -69,15 +62,7 @@ class ControlPlane:
 
     def config(self) -> ModelServerConfig:
         """The active configuration."""
-        try:
-            return self._backend.config(_in(CALL_SECONDS))
-        except Unimplemented:  # TF Serving itself does not offer it: the last one applied
-            try:
-                return model_config.read(self._file.rendered_path)
-            except SettingsError as exc:
-                raise Unimplemented(
-                    "the model server does not offer its configuration, and there is no rendered models.config"
-                ) from exc
+        return self._transaction.active()
 
     def models(self) -> list[ModelOverview]:
         """All models of the active configuration."""
@@ -112,17 +97,17 @@ class ControlPlane:
 
     def reload(self, *, force: bool = False) -> list[Finding]:
         """Apply `models.config`, unless `check` finds errors in it; its findings."""
-        with self._exclusive():
+        with self._transaction.exclusive():
             text = self._file.read()
             findings = self._checked(text, self.config(), force)
             try:
-                self._apply(text)
+                self._transaction.apply(text)
             except RequestError:
                 # A model that cannot be loaded is an error, but one that leaves the others, and so the rest, active.
-                if self._is_active(self._file.parse(text)):
-                    self._keep(text)
+                if self._transaction.is_active(self._file.parse(text)):
+                    self._transaction.keep(text)
                 raise
-            self._keep(text)
+            self._transaction.keep(text)
             return findings
 
     def replace(self, text: str, *, force: bool = False) -> list[Finding]:
@@ -131,15 +116,15 @@ class ControlPlane:
         When it is rejected, or a model of it does not become available in time, all is as it was before; with `force`
         only when it is rejected: a model that does not become available is a finding then.
         """
-        with self._exclusive():
+        with self._transaction.exclusive():
             self._file.require_known_folders(self._file.parse(text, where="body"))
             before = self.config()
             findings = self._checked(text, before, force)
-            with self._all_or_nothing(before, "not applied"):
+            with self._transaction.all_or_nothing(before, "not applied"):
                 try:
-                    self._apply_noted(text)
+                    self._transaction.apply_noted(text)
                 except RequestError as exc:
-                    if not (force and self._is_active(self._file.parse(text))):
+                    if not (force and self._transaction.is_active(self._file.parse(text))):
                         raise
                     findings.append(Finding(True, str(exc)))
                 self._file.write(text)
@@ -150,18 +135,18 @@ class ControlPlane:
 
         When the version does not become AVAILABLE in time, or the label cannot be moved, all is as it was before.
         """
-        with self._exclusive():
+        with self._transaction.exclusive():
             before, text = self.config(), self._file.read()
             if self._file.parse(text) != before:
                 raise Conflict(f"{self._file.path} has changes that are not active; check and reload it first")
             configured = self._configured(before, model)
             loading = self._with_version(text, configured, version)
-            with self._all_or_nothing(before, "not promoted", Conflict):
+            with self._transaction.all_or_nothing(before, "not promoted", Conflict):
                 if loading != text:
-                    self._apply_noted(loading)
+                    self._transaction.apply_noted(loading)
                 self._wait_until_available(model, version)
                 promoted = config_edit.with_label(loading, model, label, version)
-                self._apply_noted(promoted)
+                self._transaction.apply_noted(promoted)
                 self._file.write(promoted)
             return configured.labels.get(label)
 
@@ -181,83 +166,6 @@ class ControlPlane:
         if errors and not force:
             raise InvalidArgument(f"not reloaded: {'; '.join(errors)}")
         return findings
-
-    def _is_active(self, config: ModelServerConfig) -> bool:
-        try:
-            return self._backend.config(_in(CALL_SECONDS)) == config
-        except Unimplemented:  # TF Serving itself applies what it does not reject, and then waits
-            return True
-        except RequestError:
-            return False
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """One change at a time. What a process that was killed had applied, and not written yet, is written first.
-
-        TF Serving itself does not tell what it has applied: there the operator's file stays, until it is reloaded.
-        """
-        with self._file.locked():
-            intended = self._file.intent()
-            if intended is not None and self.config() == self._file.parse(intended):
-                try:
-                    self._file.write(intended)
-                except OSError as exc:
-                    raise Conflict(f"a change that was cut off is active, and cannot be written: {exc}") from exc
-                log.warning("models.config: a change that was cut off is active, and written now")
-            self._file.clear_intent()
-            yield
-
-    @contextmanager
-    def _all_or_nothing(
-        self, before: ModelServerConfig, what: str, kind: type[RequestError] | None = None
-    ) -> Iterator[None]:
-        """Should a change fail on its way, apply the configuration from before again.
-
-        The error says `what` was not done, and what is active; it is of `kind`, or of the kind that a client can tell
-        apart: a request at fault, and a model server that is away.
-        """
-        try:
-            yield
-        except (RequestError, SettingsError, OSError) as exc:
-            now = self._roll_back(before)
-            told = next(
-                (each for each in (Unavailable, DeadlineExceeded, InvalidArgument) if isinstance(exc, each)), Conflict
-            )
-            reason = str(exc).removesuffix(texts.APPLIED_ALL_THE_SAME)
-            raise (kind or told)(f"{what}: {reason}; {now}") from exc
-        except BaseException:  # Ctrl-C
-            self._roll_back(before)
-            raise
-        finally:
-            self._file.clear_intent()
-
-    def _keep(self, text: str) -> None:
-        """Have the model server start with what is active now. Raises `Conflict` where that cannot be written."""
-        try:
-            self._file.write_rendered(text)
-        except OSError as exc:
-            raise Conflict(
-                f"{self._file.path} is active, but a model server that restarts would start with the configuration "
-                f"from before: {exc}"
-            ) from exc
-
-    def _apply_noted(self, text: str) -> None:
-        """Apply what will be written then."""
-        self._file.note_intent(text)
-        self._apply(text)
-
-    def _apply(self, text: str) -> None:
-        self._backend.reload(self._file.parse(text), _in(self._settings.management.seconds))
-
-    def _roll_back(self, before: ModelServerConfig) -> str:
-        """What is active then. What cannot be loaded of `before` could not be loaded before either."""
-        try:
-            self._backend.reload(before, _in(self._settings.management.seconds))
-        except RequestError as exc:
-            if not self._is_active(before):
-                log.error("the configuration from before cannot be applied again: %s", with_cause(exc))
-                return "nor can the configuration from before be applied again; `wsgiapp models reload` tries it"
-        return "the configuration from before is active"
 
     def _configured(self, config: ModelServerConfig, model: str) -> ModelConfig:
         models = model_config.models_of(config, where="the model server")
