@@ -69,9 +69,17 @@ if [ "$1" = ".[dev]" ] && [ "$(id -u)" -eq 0 ] && ! PATH=$PATH:/usr/sbin:/usr/lo
     apt_install docker.io || say "Docker is missing; as root: apt-get install docker.io. Until then its tests are skipped."
 fi
 
-# A page of another origin calls the service in it. The headless shell is the small one: 64 MB and its libraries.
+# A page of another origin calls the service in it. The headless shell is the small one: 64 MB and its libraries. What
+# drives it comes with Playwright, and needs libatomic.
 browser=chromium-headless-shell
-if [ "$1" = ".[dev]" ] && [ "$(id -u)" -eq 0 ] && ! command -v "$browser" chromium >/dev/null; then
+if [ "$1" = ".[dev]" ] && [ "$(id -u)" -eq 0 ] &&
+    { ! command -v "$browser" chromium >/dev/null || ! compgen -G '/usr/lib/*/libatomic.so.1' >/dev/null; }; then
     say "installing a browser, for the tests of pages that call the service"
-    apt_install "$browser" || say "A browser is missing; as root: apt-get install $browser. Until then its test is skipped."
+    apt_install "$browser" libatomic1 ||
+        say "A browser is missing; as root: apt-get install $browser libatomic1. Until then its test is skipped."
+fi
+
+if [ "$1" = ".[dev]" ] && ! command -v curl >/dev/null; then
+    say "installing curl, for the tests of the documents' commands"
+    apt_install curl || say "curl is missing; as root: apt-get install curl. Until then these tests are skipped."
 fi

@@ -58,11 +58,14 @@ def _named_in(folder: Path, option: str) -> Path:
 
 def _is_checkpoint(prefix: Path) -> bool:
     """Whether there are files of it: an index, or the one file, or the parts, of the older format."""
-    return (
-        Path(f"{prefix}.index").is_file()
-        or prefix.is_file()
-        or any(prefix.parent.glob(f"{glob.escape(prefix.name)}-?????-of-?????"))
-    )
+    try:
+        return (
+            Path(f"{prefix}.index").is_file()
+            or prefix.is_file()
+            or any(prefix.parent.glob(f"{glob.escape(prefix.name)}-?????-of-?????"))
+        )
+    except OSError:  # of a folder that is not for this user, such as another one's home
+        return False
 
 
 def _others(folder: Path) -> str:

@@ -5,6 +5,7 @@ With WSGIAPP_REFRESH_DOCS=1 (`make docs`) what is shown is written anew instead 
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -135,6 +136,7 @@ def checked(site: Site, block: Block, printed: Block | None) -> tuple[str, str]:
         time.sleep(0.5)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_documents(site: Site) -> None:
     """The English ones: test_pages.py shows that the others have the same blocks."""
     wrong: list[str] = []
