@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 
 import pytest
 
@@ -100,10 +101,8 @@ def nested_beside_nan(depth: int) -> bytes:
 def test_deep_nesting_beside_nan_is_an_error_too() -> None:
     with pytest.raises(InvalidArgument, match="nested too deeply"):
         parse(nested_beside_nan(5000))
-    try:  # beyond Python's limit, up to 3.12, and not beyond orjson's
+    with suppress(InvalidArgument):  # beyond Python's limit, up to 3.12, and not beyond orjson's
         assert parse(nested_beside_nan(1015)).keys() == {"a", "b"}
-    except InvalidArgument as exc:
-        assert "nested too deeply" in str(exc)
 
 
 def test_signature_names() -> None:
