@@ -63,16 +63,18 @@ if ! PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; then
     apt_install nginx || say "Nginx is missing; as root: apt-get install nginx. Until then the workers serve clients themselves."
 fi
 
-# The tests start an engine of their own, which only root can.
-if [ "$1" = ".[dev]" ] && [ "$(id -u)" -eq 0 ] && ! PATH=$PATH:/usr/sbin:/usr/local/sbin command -v dockerd >/dev/null; then
+# The tests start an engine of their own, which only root can. From Debian 13 on its client is a package of its own.
+has_docker() { (PATH=$PATH:/usr/sbin:/usr/local/sbin; command -v dockerd && command -v docker) >/dev/null; }
+if [ "$1" = ".[dev]" ] && [ "$(id -u)" -eq 0 ] && ! has_docker; then
     say "installing Docker, for the tests of the container back end"
-    apt_install docker.io || say "Docker is missing; as root: apt-get install docker.io. Until then its tests are skipped."
+    { apt_install docker.io && { has_docker || apt_install docker-cli; }; } ||
+        say "Docker is missing; as root: apt-get install docker.io. Until then its tests are skipped."
 fi
 
 # A page of another origin calls the service in it. The headless shell is the small one: 64 MB and its libraries. What
 # drives it comes with Playwright, and needs libatomic.
 browser=chromium-headless-shell
-if [ "$1" = ".[dev]" ] && [ "$(id -u)" -eq 0 ] &&
+if [ "$1" = ".[dev]" ] &&
     { ! command -v "$browser" chromium >/dev/null || ! compgen -G '/usr/lib/*/libatomic.so.1' >/dev/null; }; then
     say "installing a browser, for the tests of pages that call the service"
     apt_install "$browser" libatomic1 ||

@@ -5,6 +5,8 @@ import http.server
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +158,9 @@ def test_a_page_in_a_browser(front: Front, page: Page) -> None:
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser here; one of Debian's packages {', '.join(BROWSERS)} is needed")
+    driver = subprocess.run([sys.executable, "-m", "playwright", "--version"], capture_output=True, text=True)
+    if driver.returncode:
+        pytest.skip(f"what drives the browser does not start: {driver.stderr.strip()}")
     from playwright.sync_api import sync_playwright
 
     json_type = {"Content-Type": "application/json", "X-User": "u-1"}  # either makes the browser ask first

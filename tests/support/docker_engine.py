@@ -28,7 +28,11 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "a container engine can be started by root only"
     absent = [name for name, path in (("dockerd", DAEMON), ("docker", CLIENT)) if not path]
-    return f"no container engine to start: {', '.join(absent)} not found; `apt-get install docker.io`" if absent else ""
+    return (
+        f"no container engine to start: {', '.join(absent)} not found; `apt-get install docker.io` (and docker-cli)"
+        if absent
+        else ""
+    )
 
 
 class DockerEngine:
