@@ -137,8 +137,11 @@ def test_the_start_up_operation_of_a_model_is_no_signature_to_call(serving: Serv
 
 
 def test_a_model_without_the_tag_serve_says_so(serving: ServingClient) -> None:
-    (status,) = serving.status(model_spec("train")).model_version_status
-    assert status.state == ModelVersionStatus.END
+    def failed() -> ModelVersionStatus | None:
+        (status,) = serving.status(model_spec("train")).model_version_status
+        return status if status.state == ModelVersionStatus.END else None
+
+    status = poll(failed, 60, "a load that failed")
     assert "no meta graph with the tags of --saved_model_tags" in status.status.error_message
 
 
