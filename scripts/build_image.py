@@ -22,6 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+# A line of ldd's: `libc.so.6 => /lib/libc.so.6 (0x00007f...)`, or the path alone.
+LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/.+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 REPOSITORY = Path(__file__).resolve().parent.parent
 APPLICATION = Path("/opt/application")
 PACKAGES_INSIDE = Path("/opt/packages")
@@ -97,7 +99,7 @@ def _add_folders(archive: tarfile.TarFile, paths: Iterable[Path]) -> None:
 def _libraries(binaries: Iterable[Path]) -> Iterator[Path]:
     """The shared libraries that the loader would take for any of `binaries`, itself included."""
     printed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=True).stdout  # noqa: S607
-    for path in {Path(os.path.normpath(found)) for found in re.findall(r"(/\S+) \(0x", printed)}:
+    for path in {Path(os.path.normpath(found)) for found in LIBRARY.findall(printed)}:
         if not path.is_relative_to(PACKAGES):
             yield path
 

@@ -124,7 +124,7 @@ def checked(site: Site, block: Block, printed: Block | None) -> tuple[str, str]:
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         try:
-            output = site.run(block.text)
+            output = site.as_installed(site.run(block.text))
             differs = difference(printed.text, output, printed.language) if printed else ""
         except CommandFailed as failure:
             if not only_looks or time.monotonic() > deadline:
@@ -159,7 +159,7 @@ def _done(site: Site, page: Path, text: str, wrong: list[str]) -> Iterator[tuple
             continue
         output, differs = checked(site, block, printed)
         if printed is not None:
-            yield printed, site.as_installed(output).rstrip("\n") + "\n"
+            yield printed, output.rstrip("\n") + "\n"
         if differs and not REFRESH:
             wrong.append(f"{page.relative_to(REPOSITORY)}:{block.line}: {block.text}{differs}")
 

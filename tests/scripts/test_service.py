@@ -67,9 +67,12 @@ def test_what_the_unit_says(tmp_path: Path) -> None:
     assert 'Environment="WSGIAPP_CONTAINER_ARGUMENTS=--label \\"50%% a\\\\b\\" $HOME"' in lines
     assert not any("HOME=/nowhere" in line for line in lines)
     assert f"PIDFile={escaped}/run/supervisord.pid" in lines
-    assert f"WorkingDirectory={str(REPOSITORY).replace('%', '%%')}" in lines
-    assert f'ReadWritePaths="{escaped}" "{REPOSITORY}/conf" "/srv/a b"' in lines
-    assert f'ExecStart="{Path(sys.executable).with_name("wsgiapp")}" up' in lines
+    repository, program = (
+        str(path).replace("%", "%%") for path in (REPOSITORY, Path(sys.executable).with_name("wsgiapp"))
+    )
+    assert f"WorkingDirectory={repository}" in lines
+    assert f'ReadWritePaths="{escaped}" "{repository}/conf" "/srv/a b"' in lines
+    assert f'ExecStart="{program}" up' in lines
     assert "TimeoutStopSec=160" in lines, "four times 30 s and what ending takes"
 
 
@@ -138,7 +141,14 @@ def test_a_stack_that_runs_outside_of_systemd(stack: RunningStack, destination: 
 
 def test_make_targets(stack: RunningStack, tmp_path: Path) -> None:
     """`make supervisorctl` speaks to the stack of WSGIAPP_HOME, wherever that is; the others write where they say."""
-    make = ["make", "-C", str(REPOSITORY), "-o", ".venv/installed", f"BIN={Path(sys.executable).parent}"]
+    make = [
+        "make",
+        "-C",
+        str(REPOSITORY),
+        "-o",
+        ".venv/installed",
+        f"BIN={os.path.relpath(Path(sys.executable).parent, REPOSITORY)}",
+    ]
     env = {**os.environ, **stack.variables, "DESTDIR": str(tmp_path)}
     status = subprocess.run([*make, "supervisorctl", "ARGS=status app:*"], env=env, capture_output=True, text=True)
     assert status.returncode == 0, status.stderr
