@@ -19,7 +19,7 @@ COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m co
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models up down status restart logs supervisorctl install-service uninstall-service test newest docs \
-	bench soak lint clean
+	bench soak chaos lint clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,8 +87,11 @@ docs: models .venv/installed-dev ## run the commands of the documents, and write
 bench: models .venv/installed-bench ## measure this beside its alternatives, in 20 minutes (QUICK=1: in 3; PUBLISH=1: into docs/)
 	@$(BIN)/python scripts/bench $(if $(QUICK),--quick) $(if $(PUBLISH),--publish)
 
-soak: models .venv/installed ## 200,000 texts (REQUESTS=...) without an error, and without memory that grows
-	@$(BIN)/python scripts/bench --soak $(or $(REQUESTS),200000)
+soak: models .venv/installed ## 200,000 texts (REQUESTS=...) without an error, and without memory that grows; MINUTES=30: with faults
+	@$(BIN)/python $(if $(MINUTES),scripts/chaos --soak $(MINUTES),scripts/bench --soak $(or $(REQUESTS),200000))
+
+chaos: models .venv/installed ## make each fault in turn under load, check every answer (FAULT="kill -9": those; PUBLISH=1: into docs/)
+	@$(BIN)/python scripts/chaos $(if $(PUBLISH),--publish) $(if $(FAULT),"$(FAULT)")
 
 lint: .venv/installed-dev ## check format, style and types
 	@$(BIN)/ruff format --check .

@@ -303,6 +303,7 @@ class _Generator:
             self._count_error("wrong", repr(body[:200]), due)
         elif self._counts(due):
             self._outcome.latencies.append(now - due)
+            self._outcome.answered_at.append(now)
         connection.begin(None, 0.0)
         if closes or not self._load.keep_alive:
             self._drop(connection)

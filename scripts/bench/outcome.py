@@ -39,6 +39,9 @@ class Outcome:
 
     seconds: float = 0.0
     latencies: array[float] = field(default_factory=lambda: array("d"))
+    # When each right answer came, and when each request failed: points of time.perf_counter().
+    answered_at: array[float] = field(default_factory=lambda: array("d"))
+    failed_at: array[float] = field(default_factory=lambda: array("d"))
     errors: Counter[str] = field(default_factory=Counter)
     sample: str = ""  # the first thing that went wrong
     generator_cpu: float = 0.0  # seconds
@@ -67,6 +70,7 @@ class Outcome:
     def wrong(self, kind: str, detail: str) -> None:
         """Count an error."""
         self.errors[kind] += 1
+        self.failed_at.append(time.perf_counter())
         if not self.sample:
             self.sample = f"{kind}: {detail}"
 
