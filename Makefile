@@ -19,7 +19,7 @@ COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m co
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models up down status restart logs supervisorctl install-service uninstall-service test newest docs \
-	bench soak lint clean
+	bench soak fuzz lint clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ setup: .venv/installed ## make the virtual environment, install Nginx where it i
 
 .venv/installed-bench: .venv/installed
 	@PYTHON=$(PYTHON) scripts/setup.sh '.[bench]'
+	@touch $@
+
+.venv/installed-fuzz: .venv/installed
+	@PYTHON=$(PYTHON) scripts/setup.sh '.[fuzz]'
 	@touch $@
 
 models: .venv/installed ## train the demo models, where they are missing
@@ -89,6 +93,9 @@ bench: models .venv/installed-bench ## measure this beside its alternatives, in 
 
 soak: models .venv/installed ## 200,000 texts (REQUESTS=...) without an error, and without memory that grows
 	@$(BIN)/python scripts/bench --soak $(or $(REQUESTS),200000)
+
+fuzz: models .venv/installed-fuzz ## random input for every parser, random requests for the service, for MINUTES (10)
+	@$(BIN)/python scripts/fuzz --minutes $(or $(MINUTES),10)
 
 lint: .venv/installed-dev ## check format, style and types
 	@$(BIN)/ruff format --check .
