@@ -19,7 +19,7 @@ COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m co
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models up down status restart logs supervisorctl install-service uninstall-service test newest docs \
-	bench soak chaos lint clean
+	bench soak chaos fuzz lint clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ setup: .venv/installed ## make the virtual environment, install Nginx where it i
 
 .venv/installed-bench: .venv/installed
 	@PYTHON=$(PYTHON) scripts/setup.sh '.[bench]'
+	@touch $@
+
+.venv/installed-fuzz: .venv/installed
+	@PYTHON=$(PYTHON) scripts/setup.sh '.[fuzz]'
 	@touch $@
 
 models: .venv/installed ## train the demo models, where they are missing
@@ -92,6 +96,9 @@ soak: models .venv/installed ## 200,000 texts (REQUESTS=...) without an error, a
 
 chaos: models .venv/installed ## make each fault in turn under load, check every answer (FAULT="kill -9": those; PUBLISH=1: into docs/)
 	@$(BIN)/python scripts/chaos $(if $(PUBLISH),--publish) $(if $(FAULT),"$(FAULT)")
+
+fuzz: models .venv/installed-fuzz ## random input for every parser, random requests for the service, for MINUTES (10)
+	@$(BIN)/python scripts/fuzz --minutes $(or $(MINUTES),10)
 
 lint: .venv/installed-dev ## check format, style and types
 	@$(BIN)/ruff format --check .

@@ -54,6 +54,7 @@ setup(
             "coverage>=7.10",  # coverage of all processes of the tests
             "flask>=3.0",  # a service of the tutorials' kind, which calls the stack's model server
             "gunicorn>=23.0",  # conf/gunicorn.py
+            "hypothesis>=6.100",  # random input for every parser
             "mypy>=1.13",  # types
             "playwright>=1.49",  # drives Debian's browser: a page of another origin calls the service
             "pytest>=8.3",  # tests
@@ -63,6 +64,9 @@ setup(
             "ruff>=0.8",  # format and lint
             "tensorflow-text>=2.18",  # models of TensorFlow Text are loaded
             "types-protobuf>=5.29",  # types of the messages' runtime
+        ],
+        "fuzz": [
+            "atheris>=2.3",  # random input that is guided by what it reaches
         ],
         "gunicorn": ["gunicorn>=23.0"],  # app.server = "gunicorn"
         "uwsgi": ["pyuwsgi>=2.0.28"],  # app.server = "uwsgi"

@@ -1,0 +1,1 @@
+"""What is fed with random bytes, by its name."""
