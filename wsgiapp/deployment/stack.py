@@ -22,7 +22,7 @@ from wsgiapp.settings.started import Started, forget
 START_SECONDS = 120.0
 LOAD_SECONDS = 15.0  # a version that cannot be loaded has failed some times by then
 WORKERS, NGINX = "app", "nginx"
-PROGRAMS = (WORKERS, "modelserver", NGINX, "models")  # supervisord's groups of the service
+PROGRAMS = (WORKERS, "modelserver", NGINX, "models", "watchdog")  # supervisord's groups of the service
 # uWSGI leaves out a worker that is still loading, and ignores a SIGHUP while it waits for the last worker of an earlier
 # one.
 HUP_SECONDS = 5.0

@@ -56,7 +56,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Start supervisord in the background."""
-        command = [_program("supervisord"), "-c", str(self._configuration)]
+        command = [sys.executable, "-m", "wsgiapp.deployment.supervisord", "-c", str(self._configuration)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode != 0:
             raise StackError(f"supervisord does not start:\n{done.stderr.strip()}")

@@ -17,6 +17,7 @@ from gevent.event import Event
 from wsgiapp.observability import logs
 from wsgiapp.observability.log_writer import LogWriter
 from wsgiapp.observability.native_output import NativeOutput
+from wsgiapp.server.heartbeat import send_beats
 from wsgiapp.server.wsgi_server import Server
 from wsgiapp.settings.schema import Settings
 from wsgiapp.web.access_log import dropped_lines
@@ -82,7 +83,11 @@ def serve(
     gc.set_threshold(*GC_THRESHOLDS)
     ready_file = settings.ready_file(os.environ.get("SUPERVISOR_PROCESS_NAME", f"worker-{os.getpid()}"))
     with NativeOutput(ready_file.with_suffix(".stderr")) as native_output:
-        helpers = [gevent.spawn(_write_regularly, access_log, native_output), gevent.spawn(server.tick)]
+        helpers = [
+            gevent.spawn(_write_regularly, access_log, native_output),
+            gevent.spawn(server.tick),
+            gevent.spawn(send_beats, settings.beats_socket, ready_file.stem),
+        ]
         server.start()
         if own is not None:
             server.listen_too(own)
