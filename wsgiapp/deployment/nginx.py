@@ -113,7 +113,8 @@ def exec_nginx(settings: Settings) -> None:
     if nginx is None:
         raise StackError(f"{settings.nginx.binary}: no such program")
     for pid in orphaned_workers(settings):
-        os.kill(pid, signal.SIGQUIT)  # they finish their requests and end
+        # Workers finish their requests and end. A master of which supervisord was killed would remove the new pid file.
+        os.kill(pid, signal.SIGKILL if pid == os.getpgid(pid) else signal.SIGQUIT)
     logs.never_wait(2)  # Nginx's workers write what goes wrong themselves
     inherited = {INHERITED: "0;"} if _is_listening(0) else {}
     os.execve(nginx, command(settings, nginx, settings.run / "nginx.conf"), {**os.environ, **inherited})

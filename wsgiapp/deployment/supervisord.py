@@ -2,8 +2,8 @@
 
 supervisord itself closes the socket of an `[fcgi-program]` when the last process of the program has ended, and opens
 another one for the next: what waited to be accepted is reset, and connections are refused in between. Here it stays
-open until supervisord stops, so that clients wait for whatever comes back. A socket that this process was started with,
-as sd_listen_fds(3) describes it, is taken instead of a new one.
+open until supervisord stops, so that clients wait for whatever comes back. A socket that this process was started with
+is taken instead of a new one.
 """
 
 import os
@@ -16,8 +16,7 @@ from supervisor.datatypes import SocketConfig
 from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 
-FIRST_INHERITED = 3  # SD_LISTEN_FDS_START
-INHERITED_COUNT = "LISTEN_FDS"
+INHERITED = "LISTENING_DESCRIPTORS"  # the variable that names them, with commas between them
 
 Address = Any  # a Unix socket's path, or host and port
 
@@ -64,8 +63,8 @@ class Options(ServerOptions):
 
 def inherited_sockets() -> dict[Address, socket.socket]:
     """The sockets that this process was started with, by their addresses. The programs are not to look for them."""
-    count = int(os.environ.pop(INHERITED_COUNT, "0"))
-    sockets = [socket.socket(fileno=FIRST_INHERITED + each) for each in range(count)]
+    descriptors = os.environ.pop(INHERITED, "")
+    sockets = [socket.socket(fileno=int(each)) for each in descriptors.split(",") if each]
     return {each.getsockname(): each for each in sockets}
 
 

@@ -113,7 +113,8 @@ def _listen_flags(backend: Backend) -> str:
     """TF Serving's flags for the address; supervisord reads them as a shell would."""
     if backend.socket_path:
         return f'--host={backend.rest_host} --port=0 --grpc_socket_path="{backend.socket_path}"'
-    return f"--host={backend.host} --port={backend.port}"
+    # `make up` after a kill -9 of supervisord starts another one beside it. Two stacks never share it: see addresses.
+    return f"--host={backend.host} --port={backend.port} --grpc_channel_arguments=grpc.so_reuseport=1"
 
 
 def _operations_flag(backend: Backend) -> list[str]:

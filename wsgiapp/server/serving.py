@@ -117,4 +117,6 @@ def _announced(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if path.read_text() == str(os.getpid()):  # and not of one that has taken over
+                path.unlink()
