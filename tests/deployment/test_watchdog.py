@@ -87,7 +87,7 @@ def test_who_drains_is_left_alone_and_so_are_all_while_supervisord_is_stopped(wa
             stopped.send(signal.SIGSTOP)
             number.write_text(str(stopped.pid))
             orphan.send(signal.SIGSTOP)
-            time.sleep(1.5)  # three times as long as it takes
+            time.sleep(1.0)  # twice as long as it takes
             assert draining.returncode is None and orphan.returncode is None
             number.write_text(str(os.getpid()))
             assert orphan.wait(30) == -signal.SIGKILL
