@@ -29,9 +29,16 @@ class NativeOutput:
         self._position = 0
 
     def __enter__(self) -> Self:
-        """Log what a process before this one left in the file, and let descriptor 2 lead to it. Raises `OSError`."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        """Log what a process before this one left in the file, and let descriptor 2 lead to it.
+
+        Where there can be no such file (a full disk), it is in memory, and lost with the process.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            log.error("%s: %s; what is printed before a crash will be lost", self._path, exc.strerror)
+            self._file = os.memfd_create(self._path.name)
         for line in self._read()[-LAST_LINES:]:
             log.error("before it ended, the process before this one printed: %s", line)
         os.ftruncate(self._file, 0)

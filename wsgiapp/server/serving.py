@@ -111,9 +111,18 @@ def _write_regularly(access_log: LogWriter, native_output: NativeOutput) -> None
 
 @contextmanager
 def _announced(path: Path) -> Iterator[None]:
-    """The ready file exists while the body runs: whoever restarts workers waits for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(str(os.getpid()))
+    """The ready file exists while the body runs: whoever restarts workers waits for it.
+
+    What a predecessor left is overwritten in place, for which a full disk has room.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), "w", encoding="utf-8") as file:
+            file.write(str(os.getpid()))
+            file.flush()
+            file.truncate()
+    except OSError as exc:
+        log.error("%s: %s; the worker serves, and `wsgiapp restart` will not know it", path, exc.strerror)
     try:
         yield
     finally:
