@@ -8,13 +8,16 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import gevent
 import grpc
 import numpy as np
 import pytest
+from gevent.pool import Pool
+from gevent.server import StreamServer
 
 from support.processes import Process, free_port, poll, python_module
 from wsgiapp.backend.channel import CallError, Code
@@ -236,6 +239,56 @@ def test_a_model_server_that_comes_back_is_used_again(tiny_versions: dict[int, P
                 server.send(signal.SIGTERM)
                 poll(lambda: ended(server), 15, "its end, which an idle connection must not put off")
             assert not answers()
+
+
+@contextmanager
+def relay(port: int, address: str) -> Iterator[None]:
+    """What connects to `port` reaches `address`, until the `with` block is left."""
+
+    def pump(source: Any, target: Any) -> None:
+        with suppress(OSError):
+            while data := source.recv(2**16):
+                target.sendall(data)
+
+    def handle(client: Any, _: Any) -> None:
+        host, _, number = address.rpartition(":")
+        with gevent.socket.create_connection((host, int(number))) as server:
+            back = gevent.spawn(pump, server, client)
+            pump(client, server)
+            back.kill()
+
+    server = StreamServer(("127.0.0.1", port), handle, spawn=Pool())
+    server.start()
+    yield
+    server.stop(timeout=0)
+
+
+def test_predictions_wait_for_a_model_server_that_restarts(tiny_server: str) -> None:
+    """Longer than every call tries; nobody else waits."""
+    port = free_port()
+    client = ModelServer(f"127.0.0.1:{port}", message_bytes=2**24, reconnect_wait_seconds=60)
+    with relay(port, tiny_server):
+        client.predict(Target("tiny"), {"x": X}, soon())
+    waiting = [gevent.spawn(client.predict, Target("tiny"), {"x": X}, soon()) for _ in range(3)]
+    with pytest.raises(Unreachable):
+        client.status(Target("tiny"), soon())
+    gevent.sleep(0.3)
+    assert not any(each.ready() for each in waiting)
+    with relay(port, tiny_server):
+        assert [each.get(timeout=30)[1] for each in waiting] == [2] * 3
+    with pytest.raises(Unreachable):
+        client.predict(Target("tiny"), {"x": X}, soon(0.2))
+    client.close()
+
+
+def test_predictions_do_not_wait_for_a_model_server_that_is_away_for_long() -> None:
+    client = ModelServer(f"127.0.0.1:{free_port()}", message_bytes=2**24, reconnect_wait_seconds=0.8)
+    for min_seconds in (0.8, 0.5):
+        started = time.monotonic()
+        with pytest.raises(Unreachable):
+            client.predict(Target("tiny"), {"x": X}, soon())
+        assert min_seconds <= time.monotonic() - started < 20
+    client.close()
 
 
 def test_any_thread_may_call(tiny_server: str) -> None:

@@ -55,6 +55,8 @@ OTHER = {
     "container.arguments": "--x",
     "container.flags": "--y",
     "management.token": "t",
+    "app.watchdog_seconds": "0",
+    "backend.reconnect_wait_seconds": "7",
     "management.seconds": "77",
     "log.level": "debug",
     "log.access": "false",

@@ -120,7 +120,7 @@ def test_limits_reach_nginx(tmp_path: Path) -> None:
     ("workers", "inflight", "nginx_workers", "each"),
     [(2, 256, 1, 128), (3, 256, 1, 128), (2, 256, 2, 64), (2, 8, 1, 4), (1, 1, 1, 1)],
 )
-def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_once_more(
+def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_some_more(
     tmp_path: Path, workers: int, inflight: int, nginx_workers: int, each: int
 ) -> None:
     made = loaded(
@@ -131,7 +131,7 @@ def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_on
     )
     render(made)
     text = (made.run / "nginx.conf").read_text()
-    spare = max(1, each // 8)
+    spare = max(1, each * 3 // 2 // 8)
     entries = [*(f"app_{number:02d}.sock" for number in range(workers)), *["app.sock"] * 8]
     own, common = " max_fails=1 fail_timeout=1s", " backup max_fails=0"
     limits = [*[f"{own} max_conns={each}"] * workers, *[f"{common} max_conns={spare}"] * 8]
@@ -145,7 +145,7 @@ def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:
     assert render(made) == {"supervisord.conf", "supervisor.d", "models.config"}
     text = (made.run / "supervisord.conf").read_text()
     assert "socket=tcp://127.0.0.1:18999" in text
-    assert [path.name for path in (made.run / "supervisor.d").iterdir()] == ["modelserver.conf"]
+    assert sorted(path.name for path in (made.run / "supervisor.d").iterdir()) == ["modelserver.conf", "watchdog.conf"]
     assert "socket_mode=" not in text
 
 

@@ -33,7 +33,6 @@ sys.exit(main())
 """
 PROGRAMS = {
     "wsgiapp": "wsgiapp.cli.__main__",
-    "supervisord": "supervisor.supervisord",
     "supervisorctl": "supervisor.supervisorctl",
 }
 
@@ -53,6 +52,7 @@ class Site:
             (folder / name).symlink_to(REPOSITORY / name)
         self._make_environment(folder / ".venv")
         self.stack.variables |= {"WSGIAPP_CONF": str(folder / "conf"), "WSGIAPP_MANAGEMENT_TOKEN": TOKEN}
+        del self.stack.variables["WSGIAPP_APP_WATCHDOG_SECONDS"]  # as in the documents
 
     def _make_environment(self, path: Path) -> None:
         """A virtual environment on top of the tests' own, so that a pipeline can be installed into it."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ class Reader:
 class UnreadWorker:
     """A worker with a pipe each for standard output and standard error; that of standard error is full already."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         (folder / "wsgiapp.toml").write_text(TOML)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -66,13 +67,19 @@ class UnreadWorker:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("WSGIAPP_")}
         self.child = subprocess.Popen(
             python_module("wsgiapp.worker", f"--listen=127.0.0.1:{self.port}"),
-            env={**inherited, "WSGIAPP_CONF": str(folder), "WSGIAPP_HOME": str(folder)},
+            env={**inherited, "WSGIAPP_CONF": str(folder), "WSGIAPP_HOME": str(folder), **variables},
             stdout=write_out,
             stderr=write_err,
         )
         os.close(write_out)
         os.close(write_err)
-        poll(lambda: list(folder.glob("run/*.ready")), what="the worker's being ready")
+        poll(self._answers, what="the worker's being ready")
+
+    def _answers(self) -> bool:
+        try:
+            return fetch(f"{self.url}/healthz").status == 200
+        except OSError:
+            return False
 
 
 @pytest.fixture
@@ -105,7 +112,7 @@ def test_a_worker_whose_output_nobody_reads_serves_on(worker: UnreadWorker) -> N
     assert worker.child.wait(60) == 0
     lines = [json.loads(line) for line in worker.out.join().splitlines()]
     dropped = sum(line.get("dropped_lines", 0) for line in lines)
-    assert sum("path" in line for line in lines) + dropped == REQUESTS + 4
+    assert sum("path" in line for line in lines) + dropped == REQUESTS + 5
     assert dropped >= float(found[1])
     assert lines[-1]["path"] == "/healthz"
 
@@ -121,3 +128,41 @@ def test_the_traceback_of_a_crash_is_not_lost(worker: UnreadWorker) -> None:
     assert worker.child.wait(60) == -signal.SIGSEGV
     assert b"Fatal Python error: Segmentation fault" in worker.err.join()
     assert b"Current thread" in worker.err.data and b"log_writer.py" in worker.err.data
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """The run folder, on a disk of its own without room for another byte, or another file."""
+    run = tmp_path / "run"
+    (run / "metrics").mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=4", "tmpfs", str(run)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("only root can mount a disk that is full")
+    try:
+        (run / "metrics").mkdir()
+        with suppress(OSError), (run / "rest").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        with suppress(OSError):
+            (run / "last").touch()
+        yield run
+    finally:
+        subprocess.run(["umount", "-l", str(run)], check=True)
+
+
+def test_a_worker_starts_and_serves_on_a_full_disk(full_disk: Path) -> None:
+    metrics = {"PROMETHEUS_MULTIPROC_DIR": str(full_disk / "metrics"), "SUPERVISOR_PROCESS_NAME": "app_00"}
+    worker = UnreadWorker(full_disk.parent, **metrics)
+    try:
+        file = image_file(photograph())
+        answer = fetch(f"{worker.url}/picture/predict", {"img": base64.b64encode(file).decode()})
+        assert answer.status == 503, "there is no model server"
+        assert fetch(f"{worker.url}/metrics").status == 200, "with what the other workers' files hold"
+        worker.out.start()
+        worker.err.start()
+        worker.child.send_signal(signal.SIGTERM)
+        assert worker.child.wait(60) == 0
+        assert b"run/app_00.ready: No space left on device; the worker serves" in worker.err.join()
+    finally:
+        worker.child.kill()
+        worker.child.wait()

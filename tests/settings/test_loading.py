@@ -169,7 +169,7 @@ def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, value: str, me
 @pytest.mark.parametrize(("table", "key"), settings_of_type(float))
 def test_a_number_that_is_not_finite_is_rejected_with_the_range(tmp_path: Path, table: str, key: str) -> None:
     model = 'pipeline = "p"\n' if table.startswith("models") else ""
-    zero = "0 or " if key == "config_poll_seconds" else ""
+    zero = "0 or " if key in ("config_poll_seconds", "watchdog_seconds") else ""
     for value in ("nan", "inf", "-inf", f"1{'0' * 400}"):
         message = error(tmp_path, f"[{table}]\n{model}{key} = {value}\n")
         assert message.startswith(f"{table}.{key} = {value}: must be {zero}between "), message

@@ -92,11 +92,14 @@ class Background:
 
 @dataclass
 class Load(Background):
-    """Steady requests from several threads, each on a keep-alive connection, until the `with` block is left."""
+    """Steady requests from several threads until the `with` block is left: each thread keeps its connection, or opens
+    one for each request.
+    """
 
     url: str
     is_right: Callable[[bytes], bool]
     threads: int = 4
+    keep_alive: bool = True
     answered: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -114,6 +117,8 @@ class Load(Background):
                 if response.status != 200 or not self.is_right(body):
                     self.failures.append(f"{response.status} {body[:200]!r}")
                 self.answered += 1
+                if not self.keep_alive:
+                    connection.close()
             except (OSError, http.client.HTTPException) as exc:
                 self.failures.append(repr(exc))
                 connection.close()

@@ -37,8 +37,10 @@ class RunningStack:
         give_lexicon(home)
         self.variables = {
             "WSGIAPP_APP_WORKERS": "2",
+            "WSGIAPP_APP_WATCHDOG_SECONDS": "0",  # tests stop processes, and see what the others do
             "WSGIAPP_HOME": str(home),
             "WSGIAPP_CONF": str(home / "conf"),
+            "WSGIAPP_BACKEND_RECONNECT_WAIT_SECONDS": "0.5",  # a model server that is stopped is found out soon
             "WSGIAPP_HTTP_PORT": str(self.port),
             "WSGIAPP_BACKEND_ADDRESS": f"127.0.0.1:{self.backend_port}",
             "WSGIAPP_LIMITS_BODY_BYTES": str(2 * 2**20),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import TypeVar
 
 import gevent
@@ -71,15 +72,22 @@ DETAIL_BY_CODE: Mapping[Code, str] = {
 # A call that finds no model server is tried again after these seconds: one that is back already is found, and one that
 # is not costs the client half a second. All calls but a reload only read, so that a second try does no harm. What the
 # server itself calls UNAVAILABLE, such as a full queue, is an answer: more calls would fill the queue further.
+# Predictions go on trying, see `reconnect_wait_seconds`.
 RETRY_PAUSES_SECONDS = (0.1, 0.15, 0.25)
 
 
 class ModelServer:
-    """A client of PredictionService and ModelService at `address` (host:port, or unix:/path)."""
+    """A client of PredictionService and ModelService at `address` (host:port, or unix:/path).
 
-    def __init__(self, address: str, *, message_bytes: int) -> None:
+    For `reconnect_wait_seconds` after it was lost predictions wait for it, within their deadlines; it may be about to
+    come back. Later they fail soon.
+    """
+
+    def __init__(self, address: str, *, message_bytes: int, reconnect_wait_seconds: float = 0.0) -> None:
         self.address = address
         self._channel = Channel(address, message_bytes)
+        self._reconnect_wait = reconnect_wait_seconds
+        self._lost_at: float | None = None
 
     def predict(self, target: Target, inputs: Mapping[str, Rows], deadline: float) -> tuple[dict[str, np.ndarray], int]:
         """The outputs by name, and the version that answered. `deadline` is a point of `time.monotonic()`.
@@ -88,20 +96,20 @@ class ModelServer:
         `errors.RequestError`.
         """
         request = encode_predict_request(target.spec(), inputs)
-        response = self._call(f"{PREDICTIONS}/Predict", request, PredictResponse, deadline)
+        response = self._call(f"{PREDICTIONS}/Predict", request, PredictResponse, deadline, waits=True)
         outputs = {name: decode_tensor(tensor) for name, tensor in response.outputs.items()}
         return outputs, response.model_spec.version.value
 
     def classify(self, target: Target, examples: Input, deadline: float) -> tuple[ClassificationResult, int]:
         """The classes of each example, and the version that answered. Raises one of `errors.RequestError`."""
         request = ClassificationRequest(model_spec=target.spec(), input=examples).SerializeToString()
-        response = self._call(f"{PREDICTIONS}/Classify", request, ClassificationResponse, deadline)
+        response = self._call(f"{PREDICTIONS}/Classify", request, ClassificationResponse, deadline, waits=True)
         return response.result, response.model_spec.version.value
 
     def regress(self, target: Target, examples: Input, deadline: float) -> tuple[RegressionResult, int]:
         """The value of each example, and the version that answered. Raises one of `errors.RequestError`."""
         request = RegressionRequest(model_spec=target.spec(), input=examples).SerializeToString()
-        response = self._call(f"{PREDICTIONS}/Regress", request, RegressionResponse, deadline)
+        response = self._call(f"{PREDICTIONS}/Regress", request, RegressionResponse, deadline, waits=True)
         return response.result, response.model_spec.version.value
 
     def metadata(self, target: Target, deadline: float) -> tuple[SignatureDefMap, int]:
@@ -144,9 +152,9 @@ class ModelServer:
         """Close the channel; calls in flight end as `Cancelled`."""
         self._channel.close()
 
-    def _call(self, method: str, request: bytes, kind: type[Answer], deadline: float) -> Answer:
+    def _call(self, method: str, request: bytes, kind: type[Answer], deadline: float, *, waits: bool = False) -> Answer:
         with translated_errors():
-            for pause in RETRY_PAUSES_SECONDS:
+            for pause in chain(RETRY_PAUSES_SECONDS, self._reconnect_pauses() if waits else ()):
                 try:
                     return _decoded(kind, self._call_once(method, request, deadline))
                 except CallError as exc:
@@ -155,10 +163,24 @@ class ModelServer:
                 gevent.sleep(pause)
             return _decoded(kind, self._call_once(method, request, deadline))
 
+    def _reconnect_pauses(self) -> Iterator[float]:
+        """Pauses for as long as it is not long since the model server was lost."""
+        while self._lost_at is not None and time.monotonic() < self._lost_at + self._reconnect_wait:
+            yield RETRY_PAUSES_SECONDS[-1]
+
     def _call_once(self, method: str, request: bytes, deadline: float) -> bytes:
         if time.monotonic() >= deadline:
             raise errors.DeadlineExceeded("the deadline passed before the model server could be called")
-        return self._channel.call(method, request, deadline)
+        try:
+            answer = self._channel.call(method, request, deadline)
+        except CallError as exc:
+            if exc.is_answer:
+                self._lost_at = None
+            elif exc.code is Code.UNAVAILABLE and self._lost_at is None:
+                self._lost_at = time.monotonic()
+            raise
+        self._lost_at = None
+        return answer
 
 
 def _decoded(kind: type[Answer], answer: bytes) -> Answer:

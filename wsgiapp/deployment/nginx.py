@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from wsgiapp.deployment import nginx_cors
 from wsgiapp.errors import SettingsError, StackError, Unavailable
+from wsgiapp.observability import logs
 from wsgiapp.settings.conversion import literal
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.gateway import Nginx
@@ -24,6 +26,9 @@ RELOAD_SECONDS = 10.0
 POLL_SECONDS = 0.1
 EMERGENCY = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")  # with the process's and the thread's id
 RETRY_STATUSES = (502, 503)
+INHERITED = (
+    "NGINX"  # the variable by which Nginx hands its listening sockets to a new binary (ngx_add_inherited_sockets)
+)
 # A line of the map that finds the form of an error: that of `http.compatibility` for predictions.
 FLASK_ERRORS = f'"~^[A-Z]+ [^ ?]*{PREDICTIONS}[ ?]" /_flask;'
 
@@ -100,13 +105,28 @@ def reload_problem(master: int, before: set[int], log: Callable[[], list[str]]) 
 
 
 def exec_nginx(settings: Settings) -> None:
-    """Become Nginx's master, after the workers that a killed one left behind have let go of the port."""
+    """Become Nginx's master, after the workers that a killed one left behind have stopped to accept.
+
+    supervisord holds the socket that clients connect to, as descriptor 0: Nginx takes it as one of an Nginx before it.
+    """
     nginx = find_nginx(settings)
     if nginx is None:
         raise StackError(f"{settings.nginx.binary}: no such program")
     for pid in orphaned_workers(settings):
-        os.kill(pid, signal.SIGQUIT)  # they close the port at once, finish their requests and end
-    os.execv(nginx, command(settings, nginx, settings.run / "nginx.conf"))
+        # Workers finish their requests and end. A master of which supervisord was killed would remove the new pid file.
+        os.kill(pid, signal.SIGKILL if pid == os.getpgid(pid) else signal.SIGQUIT)
+    logs.never_wait(2)  # Nginx's workers write what goes wrong themselves
+    inherited = {INHERITED: "0;"} if _is_listening(0) else {}
+    os.execve(nginx, command(settings, nginx, settings.run / "nginx.conf"), {**os.environ, **inherited})
+
+
+def _is_listening(descriptor: int) -> bool:
+    """Whether a descriptor is a socket that connections can be accepted from."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as found:
+            return bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
 
 
 def orphaned_workers(settings: Settings) -> Iterator[int]:

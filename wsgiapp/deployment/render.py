@@ -59,6 +59,7 @@ def _supervisor_texts(settings: Settings, values: Mapping[str, str], nginx: str 
         MODELSERVER_TEMPLATES[settings.app.backend],
         "nginx" if nginx else None,
         "models" if settings.backend.config_poll_seconds else None,
+        "watchdog" if settings.app.watchdog_seconds else None,
     ]
     templates = {
         f"supervisor.d/{name}.conf": settings.conf / "supervisor" / f"{name}.conf" for name in programs if name

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from wsgiapp.deployment import nginx, readiness
@@ -15,6 +16,7 @@ from wsgiapp.deployment.models_check import check_before_restart, check_before_s
 from wsgiapp.deployment.processes import child_processes, end_processes, is_alive, orphaned_processes
 from wsgiapp.deployment.render import nginx_files, render, restore_nginx_files
 from wsgiapp.deployment.supervisor import POLL_SECONDS, Process, Supervisor
+from wsgiapp.deployment.takeover import Takeover, is_listening
 from wsgiapp.errors import StackError
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.started import Started, forget
@@ -22,7 +24,7 @@ from wsgiapp.settings.started import Started, forget
 START_SECONDS = 120.0
 LOAD_SECONDS = 15.0  # a version that cannot be loaded has failed some times by then
 WORKERS, NGINX = "app", "nginx"
-PROGRAMS = (WORKERS, "modelserver", NGINX, "models")  # supervisord's groups of the service
+PROGRAMS = (WORKERS, "modelserver", NGINX, "models", "watchdog")  # supervisord's groups of the service
 # uWSGI leaves out a worker that is still loading, and ignores a SIGHUP while it waits for the last worker of an earlier
 # one.
 HUP_SECONDS = 5.0
@@ -61,8 +63,16 @@ class Stack:
         """
         if self._supervisor.is_shutting_down():
             self._shut_down()
-        notices = self._start_the_rest() if self._supervisor.is_up() else self._start(environ)
+        takeover = None
+        if self._supervisor.is_up():
+            notices = self._start_the_rest()
+        else:
+            takeover = Takeover.find(self._settings, self._wanted)
+            notices = self._start(environ, takeover)
         self._wait(self._all_ready(), START_SECONDS, "starting", "the service is not ready")
+        if takeover:
+            self._wait(self._all_serve(), START_SECONDS, "taking over", "the service is not ready")
+            takeover.finish()
         return notices
 
     def down(self) -> None:
@@ -112,18 +122,21 @@ class Stack:
             return "nothing runs; `make up` starts it\n", NOTHING_RUNS
         return self._supervisor.status()
 
-    def _start(self, environ: Mapping[str, str]) -> list[str]:
+    def _start(self, environ: Mapping[str, str], takeover: Takeover | None) -> list[str]:
         before, self._settings = self._settings, self._wanted
         notices = check_before_start(self._settings)
         render(self._settings)
         self._prepare_container()
-        _end_orphans(before)
-        for metrics in self._settings.metrics.glob("*.db"):
-            metrics.unlink()
-        require_free(self._settings)
+        if takeover:
+            takeover.keep_metrics()
+        else:
+            _end_orphans(before)
+            for metrics in self._settings.metrics.glob("*.db"):
+                metrics.unlink()
+            require_free(self._settings)
         Started.now(self._settings, environ).write(self._settings.run)
         try:
-            self._supervisor.run()
+            self._supervisor.run(takeover.sockets if takeover else ())
         except StackError:
             forget(self._settings.run)
             raise
@@ -234,6 +247,18 @@ class Stack:
             return _models(self._missing) <= but
 
         return ready
+
+    def _all_serve(self) -> Callable[[], bool]:
+        """Whether the workers and the model server accept themselves, and not only others in their place."""
+        checks = [
+            self._serves(process.full_name) if process.group == WORKERS else partial(self._listens, process.full_name)
+            for process in self._processes()
+            if process.group in (WORKERS, "modelserver")
+        ]
+        return lambda: all(check() for check in checks)
+
+    def _listens(self, name: str) -> bool:
+        return is_listening(self._supervisor.process(name).pid)
 
     def _models_missing(self) -> frozenset[str]:
         """Those that the service is not ready for now; none where something else answers, or workers of before."""

@@ -1,16 +1,20 @@
 """`Supervisor`: the supervisord of one home folder, and the processes that it keeps."""
 
 import configparser
+import os
+import socket
 import subprocess
 import sys
 import time
 import xmlrpc.client
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from supervisor.options import ServerOptions
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+from wsgiapp.deployment.supervisord import INHERITED
 from wsgiapp.errors import StackError
 from wsgiapp.settings.schema import control_socket
 
@@ -54,10 +58,18 @@ class Supervisor:
         self._control_socket = control_socket(run)
         self._configuration = run / "supervisord.conf"
 
-    def run(self) -> None:
-        """Start supervisord in the background."""
-        command = [_program("supervisord"), "-c", str(self._configuration)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    def run(self, sockets: Sequence[socket.socket] = ()) -> None:
+        """Start supervisord in the background, with sockets that it is to hold instead of new ones."""
+        command = [sys.executable, "-m", "wsgiapp.deployment.supervisord", "-c", str(self._configuration)]
+        descriptors = [each.fileno() for each in sockets]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            pass_fds=descriptors,
+            env={**os.environ, INHERITED: ",".join(map(str, descriptors))},
+        )
         if done.returncode != 0:
             raise StackError(f"supervisord does not start:\n{done.stderr.strip()}")
 

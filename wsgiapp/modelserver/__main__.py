@@ -1,5 +1,6 @@
 """`python -m wsgiapp.modelserver`, and the command `tensorflow_model_server`."""
 
+import faulthandler
 import logging
 import os
 import sys
@@ -7,12 +8,17 @@ import sys
 from wsgiapp.errors import WsgiappError
 from wsgiapp.modelserver import flags
 from wsgiapp.modelserver.signals import StopSignals
+from wsgiapp.observability import logs
+from wsgiapp.observability.native_output import STACKS_SIGNAL
 from wsgiapp.tfserving import model_config
 
 
 def main() -> int:
     """Run the model server; the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.never_wait(sys.stderr.fileno())  # a call that logs does not wait for whoever reads
+    logging.raiseExceptions = False
+    faulthandler.register(STACKS_SIGNAL)
     parsed = flags.parse()
     signals = StopSignals()
     try:

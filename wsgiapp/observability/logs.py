@@ -2,6 +2,8 @@
 
 import io
 import logging
+import os
+import stat
 import sys
 from collections.abc import Callable
 
@@ -13,6 +15,15 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), format=FORMAT, stream=sys.stderr)
     # A log that cannot be written (its reader has gone) must neither fail requests nor write about it.
     logging.raiseExceptions = False
+
+
+def never_wait(descriptor: int) -> None:
+    """What is logged to a pipe that is full is dropped: nobody is held up by a reader that is stopped.
+
+    The flag belongs to all who have the pipe's end from the same place, so nothing but pipes is touched.
+    """
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.set_blocking(descriptor, False)
 
 
 def record(level: int, message: str) -> bytes:

@@ -5,14 +5,39 @@ place (app-00, ...): whichever worker is asked adds them all up, and one that is
 """
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import prometheus_client
 from prometheus_client import Counter, Histogram, multiprocess, values
 
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+KINDS = ("counter", "histogram")
+FILE_BYTES = 64 * 1024  # as prometheus_client makes them
+
+
+def _has_room(folder: Path, place: str) -> bool:
+    """Make this process's files as large as they will be. They are mapped: a page for which the disk has no room any
+    more when it is first written to would end the process (SIGBUS).
+    """
+    for path in (folder / f"{kind}_{place}.db" for kind in KINDS):
+        try:
+            with path.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+        except OSError:
+            with suppress(OSError):
+                if not path.stat().st_size:
+                    path.unlink()
+            return False
+    return True
+
+
 if FOLDER:
-    place = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid())).replace("_", "-")
-    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: place)
+    own_place = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid())).replace("_", "-")
+    if _has_room(Path(FOLDER), own_place):
+        values.ValueClass = values.MultiProcessValue(process_identifier=lambda: own_place)
+    else:  # only this process knows what it has counted
+        values.ValueClass = values.MutexValue
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
 

@@ -3,6 +3,7 @@
 import faulthandler
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import Self
 
@@ -10,6 +11,7 @@ log = logging.getLogger(__name__)
 
 # Of what a process printed before it died: the end says why.
 LAST_LINES = 50
+STACKS_SIGNAL = signal.SIGUSR1
 
 
 class NativeOutput:
@@ -19,7 +21,7 @@ class NativeOutput:
     format. That is of use to those who debug, and so logged at that level. What Python and the C library print there
     before they abort, nobody in the process can read any more: it stays in the file, and the next process that is given
     the same file logs it as an error. (What is in a pipe is lost with its reader, and one may be full.) Tracebacks of a
-    crash (`faulthandler`) go to where descriptor 2 led before.
+    crash (`faulthandler`) go to where descriptor 2 led before, and so do the stacks of all threads at SIGUSR1.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,9 +29,16 @@ class NativeOutput:
         self._position = 0
 
     def __enter__(self) -> Self:
-        """Log what a process before this one left in the file, and let descriptor 2 lead to it. Raises `OSError`."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        """Log what a process before this one left in the file, and let descriptor 2 lead to it.
+
+        Where there can be no such file (a full disk), it is in memory, and lost with the process.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            log.error("%s: %s; what is printed before a crash will be lost", self._path, exc.strerror)
+            self._file = os.memfd_create(self._path.name)
         for line in self._read()[-LAST_LINES:]:
             log.error("before it ended, the process before this one printed: %s", line)
         os.ftruncate(self._file, 0)
@@ -37,6 +46,7 @@ class NativeOutput:
         self._before = os.dup(2)
         os.dup2(self._file, 2)
         faulthandler.enable(self._before)
+        faulthandler.register(STACKS_SIGNAL, self._before)
         return self
 
     def log_lines(self) -> None:
@@ -49,6 +59,7 @@ class NativeOutput:
 
     def __exit__(self, *exc_info: object) -> None:
         """Let descriptor 2 lead to where it led before, log the rest, and remove the file."""
+        faulthandler.unregister(STACKS_SIGNAL)
         faulthandler.disable()
         os.dup2(self._before, 2)
         self.log_lines()

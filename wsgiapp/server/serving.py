@@ -17,6 +17,7 @@ from gevent.event import Event
 from wsgiapp.observability import logs
 from wsgiapp.observability.log_writer import LogWriter
 from wsgiapp.observability.native_output import NativeOutput
+from wsgiapp.server.heartbeat import send_beats
 from wsgiapp.server.wsgi_server import Server
 from wsgiapp.settings.schema import Settings
 from wsgiapp.web.access_log import dropped_lines
@@ -82,7 +83,11 @@ def serve(
     gc.set_threshold(*GC_THRESHOLDS)
     ready_file = settings.ready_file(os.environ.get("SUPERVISOR_PROCESS_NAME", f"worker-{os.getpid()}"))
     with NativeOutput(ready_file.with_suffix(".stderr")) as native_output:
-        helpers = [gevent.spawn(_write_regularly, access_log, native_output), gevent.spawn(server.tick)]
+        helpers = [
+            gevent.spawn(_write_regularly, access_log, native_output),
+            gevent.spawn(server.tick),
+            gevent.spawn(send_beats, settings.beats_socket, ready_file.stem),
+        ]
         server.start()
         if own is not None:
             server.listen_too(own)
@@ -106,10 +111,21 @@ def _write_regularly(access_log: LogWriter, native_output: NativeOutput) -> None
 
 @contextmanager
 def _announced(path: Path) -> Iterator[None]:
-    """The ready file exists while the body runs: whoever restarts workers waits for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(str(os.getpid()))
+    """The ready file exists while the body runs: whoever restarts workers waits for it.
+
+    What a predecessor left is overwritten in place, for which a full disk has room.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), "w", encoding="utf-8") as file:
+            file.write(str(os.getpid()))
+            file.flush()
+            file.truncate()
+    except OSError as exc:
+        log.error("%s: %s; the worker serves, and `wsgiapp restart` will not know it", path, exc.strerror)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if path.read_text() == str(os.getpid()):  # and not of one that has taken over
+                path.unlink()

@@ -64,6 +64,11 @@ class Settings:
         return control_socket(self.run)
 
     @property
+    def beats_socket(self) -> Path:
+        """Where workers send their signs of life."""
+        return self.run / "watchdog.sock"
+
+    @property
     def instance(self) -> str:
         """What tells the processes of this home folder from those of any other one on the machine."""
         return hashlib.sha256(os.fsencode(self.home.resolve())).hexdigest()[:16]

@@ -42,6 +42,13 @@ class Backend:
         RESTART,
         Range(0.001, MAX_SECONDS),
     )
+    reconnect_wait_seconds: float = setting(
+        10.0,
+        "seconds after the model server was lost for which predictions wait for it, within their deadlines, because it "
+        "may be about to start again; later they are answered 503 after half a second; 0: at once",
+        RESTART,
+        Range(0, MAX_SECONDS),
+    )
     serialize_as_tensor_content: bool = setting(
         False,
         "numbers in answers stand in `tensor_content` instead of `float_val`, `int64_val` and so on, which clients of "

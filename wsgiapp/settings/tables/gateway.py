@@ -36,6 +36,14 @@ class App:
         DOWN_AND_UP,
         Range(0, 1024),
     )
+    watchdog_seconds: float = setting(
+        3.0,
+        "seconds after which a worker whose event loop stands still is killed and started anew, with its stacks in the "
+        "log; a model server that does not answer gets ten times as long, and what a signal has stopped half a second; "
+        "0: nobody watches",
+        DOWN_AND_UP,
+        Range(1, MAX_SECONDS, zero=True),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +144,7 @@ class Limits:
     inflight: int = setting(
         256,
         "predictions in flight a worker; one more is answered 503 at once instead of queueing; Nginx rejects earlier, "
-        "with half of it in flight for each worker and half of it besides",
+        "with half of it in flight for each worker and three quarters of it besides",
         RESTART,
         Range(1, MAX_NGINX_NUMBER),
     )
