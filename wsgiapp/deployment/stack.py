@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from wsgiapp.deployment import nginx, readiness
+from wsgiapp.deployment import nginx, nginx_listeners, readiness
 from wsgiapp.deployment.addresses import require_free
 from wsgiapp.deployment.app_server import running_server
 from wsgiapp.deployment.container import Container
@@ -81,7 +81,7 @@ class Stack:
         """
         if not self._supervisor.is_up():
             raise StackError("nothing runs; `make up` starts it")
-        notices = check_before_restart(self._settings)
+        notices = [*check_before_restart(self._settings), *nginx_listeners.warnings(self._settings)]
         was_missing = self._models_missing()
         nginx_before = nginx_files(self._settings.run)
         changed = render(self._settings, models=False)
@@ -114,7 +114,7 @@ class Stack:
 
     def _start(self, environ: Mapping[str, str]) -> list[str]:
         before, self._settings = self._settings, self._wanted
-        notices = check_before_start(self._settings)
+        notices = [*check_before_start(self._settings), *nginx_listeners.warnings(self._settings)]
         render(self._settings)
         self._prepare_container()
         _end_orphans(before)

@@ -14,6 +14,7 @@ from gevent.server import StreamServer
 
 from wsgiapp.server.connection import Handler, date_header
 from wsgiapp.settings.schema import Settings
+from wsgiapp.web.access_log import Stream
 from wsgiapp.web.cors import Cors
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Server(pywsgi.WSGIServer):
         self.date = date_header()
         self.draining = False  # accepts nothing, closes each connection with its next answer
         self.closing = False  # closes connections that wait for a request, too
+        self.access_log: Stream | None = None
         self.cors = Cors(settings.http)
         self.as_flask = settings.http.compatibility == "flask"
         self._own: StreamServer | None = None

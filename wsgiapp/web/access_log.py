@@ -8,6 +8,9 @@ from typing import Any, Protocol
 from wsgiapp.web.request import LOG_KEY, client_address, request_id
 from wsgiapp.web.response import json_bytes
 
+# Characters of what may be of any length, since nobody has understood it.
+MAX_METHOD, MAX_PATH = 16, 512
+SUBJECT = "HTTP_X_CLIENT_SUBJECT"  # of the client's certificate, which Nginx has verified
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -38,8 +41,21 @@ def dropped_lines(count: int) -> bytes:
     return json_bytes({"time": round(time.time(), 3), "dropped_lines": count})
 
 
-def _line(environ: dict[str, Any], seconds: float) -> bytes:
+def rejection_line(request: str, client: str, method: str, path: str, status: int) -> bytes:
+    """The line of a request, by its id, too malformed to reach the application; nobody fills the log with it."""
     facts = {
+        "time": round(time.time(), 3),
+        "request_id": request,
+        "client": client,
+        "method": method[:MAX_METHOD],
+        "path": path.encode("latin-1").decode("utf-8", "replace")[:MAX_PATH],
+        "status": status,
+    }
+    return json_bytes(facts)
+
+
+def _line(environ: dict[str, Any], seconds: float) -> bytes:
+    facts: dict[str, Any] = {
         "time": round(time.time(), 3),
         "request_id": request_id(environ),
         "client": client_address(environ),
@@ -48,4 +64,6 @@ def _line(environ: dict[str, Any], seconds: float) -> bytes:
         "ms": round(seconds * 1000, 3),
         **environ.get(LOG_KEY, {}),
     }
+    if SUBJECT in environ and not environ.get("REMOTE_ADDR"):  # by TCP it would be the client's own word
+        facts["subject"] = environ[SUBJECT]
     return json_bytes(facts)
