@@ -49,7 +49,7 @@ def missing(settings: Settings) -> list[str]:
         if response.status == 200:
             return []
         told = json.loads(body)
-        return [str(each) for each in told.get("missing", [told["detail"]])]
+        return [str(each) for each in told.get("missing") or [told["detail"]]]
     if response.status in NGINX_ALONE:
         return [f"{host}:{port}: no worker answers (HTTP {response.status})"]
     raise _other_program(settings, f"HTTP {response.status}")

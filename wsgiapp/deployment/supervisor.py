@@ -4,7 +4,7 @@ import configparser
 import subprocess
 import sys
 import time
-import xmlrpc.client
+import xmlrpc.client  # supervisord's, at its own Unix socket  # nosec B411
 from pathlib import Path
 from typing import Any, NamedTuple
 
