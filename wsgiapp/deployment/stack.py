@@ -52,7 +52,8 @@ class Stack:
     @property
     def address(self) -> str:
         """Where clients find the service."""
-        return f"http://{readiness.client_host(self._settings)}:{self._settings.http.port}"
+        host, tls = readiness.client_host(self._settings), self._settings.tls
+        return f"https://{host}:{tls.https_port}" if tls.certificate else f"http://{host}:{self._settings.http.port}"
 
     def up(self, environ: Mapping[str, str] = os.environ) -> list[str]:
         """Start what is not running, and return when the service is ready: what the operator should know besides.
