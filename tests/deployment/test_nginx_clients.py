@@ -184,6 +184,47 @@ def test_slow_clients_are_closed(start: Callable[..., Edge]) -> None:
     assert edge.get("/x").status == 200
 
 
+def test_connections_above_what_there_can_be_are_closed_and_idle_ones_make_room(tmp_path: Path) -> None:
+    """Nobody hangs: an idle connection is closed for a new one, and where all are busy the new one is."""
+    with Edge(tmp_path, connections=24) as edge:
+
+        def connect(sent: bytes) -> socket.socket:
+            client = socket.create_connection(("127.0.0.1", edge.port), timeout=30)
+            client.sendall(sent)
+            return client
+
+        idle = []
+        for _ in range(40):
+            idle.append(connect(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"))
+            assert idle[-1].recv(12) == b"HTTP/1.1 200"
+        for client in idle:
+            client.close()
+        busy = [connect(b"GET /x HT") for _ in range(40)]
+        closed = [client for client in busy if is_closed(client)]
+        assert 10 <= len(closed) < 40
+        for client in busy:
+            client.close()
+        edge.nginx.wait_until(lambda: is_served(edge))
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Nginx has answered nothing to a head that is not complete: it is waited for only where it is taken."""
+    client.settimeout(0.02)
+    try:
+        return client.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def is_served(edge: Edge) -> bool:
+    try:
+        return edge.get("/x").status == 200
+    except OSError:
+        return False
+
+
 def test_without_limits_nothing_is_counted(tmp_path: Path, start: Callable[..., Edge]) -> None:
     text = (start().settings.run / "nginx.conf").read_text()
     assert "limit_req" not in text and "limit_conn" not in text

@@ -131,6 +131,16 @@ def test_a_body_that_the_disk_does_not_take(edge: Edge) -> None:
         folder.with_name("away").rename(folder)
 
 
+def test_what_a_worker_did_not_understand_is_logged_with_its_client(edge: Edge) -> None:
+    """It knows neither the client nor the id that Nginx gave; what it answered otherwise, it has logged itself."""
+    if edge.settings.app.server == "uwsgi":
+        pytest.skip("the application here speaks HTTP")
+    assert edge.get("/understood", "X-Request-ID: of-the-client").headers["x-request-id"] == "of-the-client"
+    assert edge.get("/misunderstood").headers["x-request-id"] == "of-the-worker"
+    assert edge.logged("of-the-worker")["client"] == "127.0.0.1"
+    assert "of-the-client" not in edge.nginx.output
+
+
 def test_nobody_fills_the_log(edge: Edge) -> None:
     """A path of 30,000 characters, or a method, is cut off there."""
     reply = edge.ask(f"GET /{'a' * 30_000}%00 HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -37,7 +37,8 @@ class Told(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = json.dumps({"path": self.path, **{name.lower(): value for name, value in self.headers.items()}}).encode()
         self.send_response(200)
-        self.send_header("X-Request-ID", self.headers.get("X-Request-ID", ""))
+        own = "of-the-worker" if self.path == "/misunderstood" else ""  # as where it could not read the head
+        self.send_header("X-Request-ID", own or self.headers.get("X-Request-ID", ""))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -61,14 +62,17 @@ class UnixServer(socketserver.ThreadingUnixStreamServer):
 class Edge:
     """Serves until the `with` block is left."""
 
-    def __init__(self, home: Path, *, own_nginx: str = "", **variables: str) -> None:
-        """`own_nginx` are lines of the user's own for Nginx, in `conf/nginx.d`."""
+    def __init__(self, home: Path, *, own_nginx: str = "", connections: int = 0, **variables: str) -> None:
+        """`own_nginx` are lines of the user's own for Nginx, in `conf/nginx.d`; `connections`: all it may have open."""
         self.home = home
         if not (home / "conf").exists():
             shutil.copytree(REPOSITORY / "conf", home / "conf")
         (home / "conf/nginx.d/own.conf").write_text(own_nginx)
         template = home / "conf/nginx.conf"
-        template.write_text(template.read_text().replace("flush=1s", "flush=10ms"))  # tests wait for the log
+        text = template.read_text().replace("flush=1s", "flush=10ms")  # tests wait for the log
+        if connections:
+            text = text.replace("@{nginx_connections}", str(connections))
+        template.write_text(text)
         self.port = free_port()
         self.settings = load_settings(
             {
