@@ -41,7 +41,7 @@ def report(answer: dict[str, Any]) -> tuple[int, list[str]]:
 
 def main(arguments: list[str]) -> int:
     """Ask about all versions; `arguments` are pip-audit's own."""
-    program = Path(sys.executable).with_name("pip-audit")
+    program = str(Path(sys.executable).with_name("pip-audit"))
     command = [
         program,
         "--no-deps",

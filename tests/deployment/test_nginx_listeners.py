@@ -64,6 +64,10 @@ class Files:
         return context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
+# What asks for TLS 1.1, in vain, is told by Python that it should not.
+pytestmark = [pytestmark, pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1")]
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     if OPENSSL is None:
@@ -134,6 +138,14 @@ def test_http_is_sent_to_https(edge: Edge, files: Files) -> None:
     assert edge.ask("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n").status == 400
     for path in ("/healthz", "/readyz", "/metrics"):
         assert edge.get(path).status == 200
+
+
+def test_https_that_ends_at_a_proxy_in_front(files: Files, tmp_path: Path) -> None:
+    variables = {**files.variables, "WSGIAPP_TLS_HTTPS_PORT": str(free_port())}
+    with Edge(tmp_path, WSGIAPP_HTTP_TRUSTED_PROXIES="127.0.0.1", **variables) as edge:
+        assert edge.get("/x", "X-Forwarded-Proto: https").json["x-forwarded-proto"] == "https"
+        assert edge.get("/x", "X-Forwarded-Proto: http").status == 308
+        assert edge.get("/x").status == 308
 
 
 def test_the_files_of_acme(edge: Edge) -> None:
