@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -158,8 +159,21 @@ def test_requests_in_flight_are_limited(start: Callable[..., Edge]) -> None:
 
 
 def test_slow_clients_are_closed(start: Callable[..., Edge]) -> None:
-    """A head that comes byte by byte has a time for all of it; a body that stops, one for each piece."""
-    edge = start(WSGIAPP_NGINX_CLIENT_HEADER_SECONDS="1", WSGIAPP_NGINX_CLIENT_BODY_SECONDS="1")
+    """A head that comes byte by byte has a time for all of it; a body that stops, and an answer that nobody reads, one
+    for each piece."""
+    limits = {f"WSGIAPP_NGINX_{name}_SECONDS": "1" for name in ("CLIENT_HEADER", "CLIENT_BODY", "SEND")}
+    edge = start(**limits)
+
+    def read_nothing() -> bool:
+        with socket.create_connection(("127.0.0.1", edge.port), timeout=30) as client:
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+            try:
+                for _ in range(100):
+                    time.sleep(0.1)
+                    client.sendall(b" ")  # fails once Nginx has closed
+            except OSError:
+                return True
+        return False
 
     def drip(sent: bytes, again: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", edge.port), timeout=0.2) as client:
@@ -180,7 +194,9 @@ def test_slow_clients_are_closed(start: Callable[..., Edge]) -> None:
             [b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", b""],
             [b"a", b"", b""],
         )
+        nobody_reads = pool.submit(read_nothing)
         assert list(ends) == [b"", b"", b""]
+        assert nobody_reads.result()
     assert edge.get("/x").status == 200
 
 

@@ -11,9 +11,10 @@ from support.certificates import OPENSSL, Authority
 from support.edge import Edge, Reply
 from support.processes import free_port
 from wsgiapp.deployment import nginx_listeners, readiness
+from wsgiapp.deployment.addresses import require_free
 from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.deployment.render import render
-from wsgiapp.errors import SettingsError
+from wsgiapp.errors import SettingsError, StackError
 from wsgiapp.settings.loading import load_settings
 
 pytestmark = pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")
@@ -238,6 +239,18 @@ SETTINGS = [
 def test_settings_that_do_not_fit_together(variables: dict[str, str], problem: str) -> None:
     with pytest.raises(SettingsError, match=problem):
         load_settings({f"WSGIAPP_{name}": value for name, value in variables.items()})
+
+
+@pytest.mark.parametrize(
+    ("variables", "key"),
+    [({"HTTP_ADMIN_PORT": "{}"}, "http.admin_port"), ({"TLS_HTTPS_PORT": "{}"}, "tls.https_port")],
+)
+def test_ports_that_others_have_are_named(variables: dict[str, str], key: str, files: Files) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        chosen = {f"WSGIAPP_{name}": value.format(taken.getsockname()[1]) for name, value in variables.items()}
+        ports = {"WSGIAPP_HTTP_PORT": str(free_port()), "WSGIAPP_BACKEND_ADDRESS": f"127.0.0.1:{free_port()}"}
+        with pytest.raises(StackError, match=f"{key}: cannot listen on"):
+            require_free(load_settings({**files.variables, **ports, **chosen}))
 
 
 def test_https_needs_nginx(tmp_path: Path, files: Files) -> None:

@@ -35,7 +35,14 @@ class Told(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = json.dumps({"path": self.path, **{name.lower(): value for name, value in self.headers.items()}}).encode()
+        large = self.path.startswith("/large")
+        body = (
+            bytes(16 * 2**20)
+            if large
+            else json.dumps(
+                {"path": self.path, **{name.lower(): value for name, value in self.headers.items()}}
+            ).encode()
+        )
         self.send_response(200)
         own = "of-the-worker" if self.path == "/misunderstood" else ""  # as where it could not read the head
         self.send_header("X-Request-ID", own or self.headers.get("X-Request-ID", ""))
