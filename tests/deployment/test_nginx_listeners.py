@@ -135,6 +135,7 @@ def test_http_is_sent_to_https(edge: Edge, files: Files) -> None:
     )
     assert "strict-transport-security" not in reply.headers, "by plain HTTP browsers must ignore it (RFC 6797, 7.2)"
     assert edge.get("/_problem/404").status == 404
+    assert edge.get("/_problem/lstm/predict").status == 308
     assert edge.ask("GET / HTTP/1.0\r\n\r\n").headers["location"] == f"https://127.0.0.1:{files.port}/"
     assert edge.ask("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n").status == 400
     for path in ("/healthz", "/readyz", "/metrics"):

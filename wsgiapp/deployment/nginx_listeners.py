@@ -22,7 +22,7 @@ CIPHERS = (
 # A connection of HTTP/2 that has brought so many requests is closed: it bounds what streams that are opened and reset
 # at once cost (CVE-2023-44487). Without it a busy proxy's connections should stay.
 KEEPALIVE_REQUESTS, KEEPALIVE_REQUESTS_HTTP2 = 1_000_000, 10_000
-OWN_ERRORS = "/_problem/|/_error/|/_flask/"  # the locations of `nginx_errors`
+OWN_ERRORS = "/_(?:problem|error|flask)/[0-9]{3}$"  # the locations of `nginx_errors`
 ACME = "/.well-known/acme-challenge/"
 
 
@@ -49,7 +49,7 @@ def listeners(settings: Settings, nginx: str) -> list[str]:
         lines.append(f"listen {http.host}:{tls.https_port} ssl{http2} backlog={BACKLOG}{proxy};")
         lines += ["http2 on;"] if tls.http2 and has_directive else []
         lines += _tls(settings)
-        keepalive_requests = KEEPALIVE_REQUESTS_HTTP2
+        keepalive_requests = KEEPALIVE_REQUESTS_HTTP2 if tls.http2 else KEEPALIVE_REQUESTS
     return [*lines, f"keepalive_requests {keepalive_requests};"]
 
 

@@ -48,7 +48,7 @@ def rejection_line(request: str, client: str, method: str, path: str, status: in
         "request_id": request,
         "client": client,
         "method": method[:MAX_METHOD],
-        "path": path.encode("latin-1").decode("utf-8", "replace")[:MAX_PATH],
+        "path": path[:MAX_PATH].encode("latin-1").decode("utf-8", "replace"),
         "status": status,
     }
     return json_bytes(facts)
