@@ -357,36 +357,13 @@ def test_an_application_that_fails(client: Client, server: EchoServer, target: s
     ],
     ids=lambda value: value[:25] if isinstance(value, bytes) else value,
 )
-def test_what_is_malformed_is_answered_and_ends_the_connection(
-    client: Client, server: EchoServer, head: bytes, status: int
-) -> None:
+def test_what_is_malformed_is_answered_and_ends_the_connection(client: Client, head: bytes, status: int) -> None:
     client.send(request("/1") + head + request("/hidden"))
     assert client.read().path == "/1"
     answer = client.read()
     assert (answer.status, answer.headers["Connection"]) == (status, "close")
     assert (answer.headers["Content-Type"], answer.json["status"]) == ("application/problem+json", status)
     parsedate_to_datetime(answer.headers["Date"])
-    assert client.is_closed()
-    request_id = answer.headers["X-Request-ID"]
-    assert answer.json["request_id"] == request_id
-    line = next(json.loads(line) for line in server.output.splitlines() if line.startswith("{") and request_id in line)
-    assert (line["status"], line["client"]) == (status, "127.0.0.1")
-    assert len(line["path"]) <= 512 and len(line["method"]) <= 16, "nobody fills the log"
-
-
-@pytest.mark.parametrize(
-    ("head", "status"),
-    [
-        (b"HEAD / HTTP/1.1\r\n\r\n", 400),
-        (b"HEAD / HTTP/3\r\n\r\n", 505),
-        (b"HEAD /v1/" + b"a" * MAX_FIELD_LINE_BYTES + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
-        (b"HEAD /fail HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 500),
-    ],
-)
-def test_a_head_that_is_rejected_has_no_body(client: Client, head: bytes, status: int) -> None:
-    client.send(head)
-    answer = client.read(has_body=False)
-    assert (answer.status, bool(answer.headers["X-Request-ID"])) == (status, True)
     assert client.is_closed()
 
 

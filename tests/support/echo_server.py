@@ -12,7 +12,6 @@ import json
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,6 @@ def main() -> None:
     logs.configure("info")
     settings = Settings(home=Path(), conf=Path(), http=Http(idle_seconds=1.0), limits=Limits(request_line_bytes=20_000))
     server = Server(socket.create_server(("127.0.0.1", int(sys.argv[1]))), application, settings)
-    server.access_log = FileIO(sys.stdout.fileno(), "wb", closefd=False)
     gevent.spawn(server.tick)
     server.start()
     print("ready", flush=True)

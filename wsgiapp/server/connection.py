@@ -15,7 +15,6 @@ from gevent import pywsgi
 
 from wsgiapp.server.body import Body
 from wsgiapp.server.request_head import MalformedRequest, read_head
-from wsgiapp.web.access_log import Stream, rejection_line
 from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors
 from wsgiapp.web.problems import DETAIL_BY_STATUS, failure_response
@@ -41,7 +40,6 @@ class Serving(Protocol):
     date: str  # the header for now
     draining: bool  # each connection closes with its next answer
     closing: bool  # those that wait for a request close, too
-    access_log: Stream | None  # for requests that the application, which logs its own, never sees
     cors: Cors
     as_flask: bool  # see `http.compatibility`
 
@@ -118,7 +116,7 @@ class Handler(pywsgi.WSGIHandler):
                 if hasattr(result, "close"):
                     result.close()
             except Exception:
-                log.exception("the application failed, request %s", request_id(environ))
+                log.exception("the application failed")
                 body = self._failed(environ)
             request_body = environ["wsgi.input"]
             if request_body.is_broken:
@@ -176,7 +174,6 @@ class Handler(pywsgi.WSGIHandler):
     def _failed(self, environ: dict[str, Any]) -> bytes:
         """The answer to what the application itself should have answered."""
         response = failure_response(500, "the service failed", environ["PATH_INFO"], request_id(environ))
-        response.headers.append(("X-Request-ID", request_id(environ)))
         return b"".join(response(environ, self.start_response))
 
     def _skip_line(self) -> None:
@@ -200,27 +197,15 @@ class Handler(pywsgi.WSGIHandler):
         """Answer a request that is too malformed to reach the application; the connection ends."""
         path = path_of_target(line.decode("latin-1").partition(" ")[2])
         detail = DETAIL_BY_STATUS[status]
-        name, path = request_id({}), path.partition(" ")[0].rstrip()
-        response = failure_response(status, detail, path, name)
-        self._log_rejection(name, line, path, status)
+        response = failure_response(status, detail, path, request_id({}))
         if self.server.as_flask:
             response = as_flask(response, path.partition(" ")[0])
         if self.server.cors:
             response.headers += self.server.cors.answer(origin, path)
-        response.headers.append(("X-Request-ID", name))
         lines = [f"HTTP/1.1 {STATUS_LINES[response.status]}", *(f"{name}: {value}" for name, value in response.headers)]
         head = "\r\n".join([*lines, self.server.date, "Connection: close", "", ""])
-        body = b"" if line.startswith(b"HEAD ") else response.body
         with suppress(OSError):  # the client has gone
-            self.socket.sendall(head.encode("latin-1") + body)
-
-    def _log_rejection(self, name: str, line: bytes, path: str, status: int) -> None:
-        stream = self.server.access_log
-        if stream is not None:
-            client = str(self.client_address[0]) if isinstance(self.client_address, tuple) else ""
-            method = line.partition(b" ")[0].decode("latin-1")
-            with suppress(OSError):  # whoever reads the log may have gone
-                stream.write(rejection_line(name, client, method, path, status))
+            self.socket.sendall(head.encode("latin-1") + response.body)
 
     def _no_write(self, data: bytes) -> None:
         raise NotImplementedError("write() is not offered; return the body")

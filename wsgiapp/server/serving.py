@@ -74,7 +74,6 @@ def serve(
 ) -> None:
     """Serve on `listener`, and on a Unix socket at the path `own`, until SIGTERM or SIGINT, then drain and return."""
     server = Server(listener, app, settings)
-    server.access_log = access_log if settings.log.access else None
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)

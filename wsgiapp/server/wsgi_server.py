@@ -14,7 +14,6 @@ from gevent.server import StreamServer
 
 from wsgiapp.server.connection import Handler, date_header
 from wsgiapp.settings.schema import Settings
-from wsgiapp.web.access_log import Stream
 from wsgiapp.web.cors import Cors
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,6 @@ class Server(pywsgi.WSGIServer):
         self.date = date_header()
         self.draining = False  # accepts nothing, closes each connection with its next answer
         self.closing = False  # closes connections that wait for a request, too
-        self.access_log: Stream | None = None
         self.cors = Cors(settings.http)
         self.as_flask = settings.http.compatibility == "flask"
         self._own: StreamServer | None = None

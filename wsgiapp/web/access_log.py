@@ -8,8 +8,6 @@ from typing import Any, Protocol
 from wsgiapp.web.request import LOG_KEY, client_address, request_id
 from wsgiapp.web.response import json_bytes
 
-# Characters of what may be of any length, since nobody has understood it.
-MAX_METHOD, MAX_PATH = 16, 512
 SUBJECT = "HTTP_X_CLIENT_SUBJECT"  # of the client's certificate, which Nginx has verified
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -39,19 +37,6 @@ def log_access(wsgi_app: WSGIApplication, stream: Stream) -> WSGIApplication:
 def dropped_lines(count: int) -> bytes:
     """The line that stands where so many were dropped."""
     return json_bytes({"time": round(time.time(), 3), "dropped_lines": count})
-
-
-def rejection_line(request: str, client: str, method: str, path: str, status: int) -> bytes:
-    """The line of a request, by its id, too malformed to reach the application; nobody fills the log with it."""
-    facts = {
-        "time": round(time.time(), 3),
-        "request_id": request,
-        "client": client,
-        "method": method[:MAX_METHOD],
-        "path": path[:MAX_PATH].encode("latin-1").decode("utf-8", "replace"),
-        "status": status,
-    }
-    return json_bytes(facts)
 
 
 def _line(environ: dict[str, Any], seconds: float) -> bytes:
