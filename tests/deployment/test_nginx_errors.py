@@ -1,7 +1,8 @@
 """Whatever Nginx answers itself: in the application's form, with an id that is in the log, and none for HEAD."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from http import HTTPStatus
 
 import pytest
@@ -18,12 +19,27 @@ NUMBERS = {494: 431, 495: 400, 496: 400, 497: 400}  # Nginx's own -> what a clie
 FORMS = {"": "/_own", "v1": "/v1/own"}
 
 
-@pytest.fixture(scope="module", params=["builtin", "uwsgi"])
-def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    """With locations of the user's own in which each of Nginx's errors happens."""
-    home = tmp_path_factory.mktemp("edge")
-    with Edge(home, WSGIAPP_APP_SERVER=request.param, own_nginx=own_locations()) as started:
-        yield started
+@pytest.fixture(scope="module")
+def edges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Edge]]:
+    """In front of workers by HTTP and by uWSGI's protocol, with locations in which each of Nginx's errors happens."""
+    with ExitStack() as stack:
+        yield {
+            server: stack.enter_context(
+                Edge(tmp_path_factory.mktemp("edge"), WSGIAPP_APP_SERVER=server, own_nginx=own_locations())
+            )
+            for server in ("builtin", "uwsgi")
+        }
+
+
+@pytest.fixture(params=["builtin", "uwsgi"])
+def edge(request: pytest.FixtureRequest, edges: Mapping[str, Edge]) -> Edge:
+    return edges[request.param]
+
+
+@pytest.fixture
+def http_edge(edges: Mapping[str, Edge]) -> Edge:
+    """The one whose application answers here."""
+    return edges["builtin"]
 
 
 def own_locations() -> str:
@@ -114,31 +130,27 @@ def test_a_password_that_a_location_asks_for(edge: Edge) -> None:
     assert reply.headers["www-authenticate"] == 'Basic realm="x"'
 
 
-def test_a_body_that_the_disk_does_not_take(edge: Edge) -> None:
+def test_a_body_that_the_disk_does_not_take(http_edge: Edge) -> None:
     """A folder that is gone fails as a full disk does, with Nginx's 500; a small body needs none."""
-    if edge.settings.app.server == "uwsgi":
-        pytest.skip("the application here speaks HTTP")
-    folder = edge.home / "tmp/nginx-body"
+    folder = http_edge.home / "tmp/nginx-body"
     folder.rename(folder.with_name("away"))
     folder.write_text("")
     try:
         body = b" " * 1_000_000
         head = "POST /lstm/predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n"
-        see_that_it_is_ours(edge, edge.ask(head.format(len(body)).encode() + body), 507)
-        assert edge.ask(head.format(5).encode() + b"12345").status == 200
+        see_that_it_is_ours(http_edge, http_edge.ask(head.format(len(body)).encode() + body), 507)
+        assert http_edge.ask(head.format(5).encode() + b"12345").status == 200
     finally:
         folder.unlink()
         folder.with_name("away").rename(folder)
 
 
-def test_what_a_worker_did_not_understand_is_logged_with_its_client(edge: Edge) -> None:
+def test_what_a_worker_did_not_understand_is_logged_with_its_client(http_edge: Edge) -> None:
     """It knows neither the client nor the id that Nginx gave; what it answered otherwise, it has logged itself."""
-    if edge.settings.app.server == "uwsgi":
-        pytest.skip("the application here speaks HTTP")
-    assert edge.get("/understood", "X-Request-ID: of-the-client").headers["x-request-id"] == "of-the-client"
-    assert edge.get("/misunderstood").headers["x-request-id"] == "of-the-worker"
-    assert edge.logged("of-the-worker")["client"] == "127.0.0.1"
-    assert "of-the-client" not in edge.nginx.output
+    assert http_edge.get("/understood", "X-Request-ID: of-the-client").headers["x-request-id"] == "of-the-client"
+    assert http_edge.get("/misunderstood").headers["x-request-id"] == "of-the-worker"
+    assert http_edge.logged("of-the-worker")["client"] == "127.0.0.1"
+    assert "of-the-client" not in http_edge.nginx.output
 
 
 def test_nobody_fills_the_log(edge: Edge) -> None:
