@@ -19,7 +19,7 @@ COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m co
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models up down status restart logs supervisorctl install-service uninstall-service test newest docs \
-	bench soak chaos fuzz lint clean
+	bench soak chaos fuzz lint audit sbom clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ setup: .venv/installed ## make the virtual environment, install Nginx where it i
 
 .venv/installed-fuzz: .venv/installed
 	@PYTHON=$(PYTHON) scripts/setup.sh '.[fuzz]'
+	@touch $@
+
+.venv/installed-audit: .venv/installed
+	@PYTHON=$(PYTHON) scripts/setup.sh '.[audit]'
 	@touch $@
 
 models: .venv/installed ## train the demo models, where they are missing
@@ -100,10 +104,17 @@ chaos: models .venv/installed ## make each fault in turn under load, check every
 fuzz: models .venv/installed-fuzz ## random input for every parser, random requests for the service, for MINUTES (10)
 	@$(BIN)/python scripts/fuzz --minutes $(or $(MINUTES),10)
 
-lint: .venv/installed-dev ## check format, style and types
+lint: .venv/installed-dev ## check format, style, types, and what bandit finds
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive wsgiapp scripts
+
+audit: .venv/installed-audit ## ask about known vulnerabilities of all dependencies; needs the network
+	@$(BIN)/python scripts/audit.py $(AUDIT)
+
+sbom: .venv/installed-audit ## list what the service is made of, as CycloneDX: var/sbom.cdx.json
+	@$(BIN)/python scripts/sbom.py "$(WSGIAPP_HOME)/sbom.cdx.json"
 
 clean: ## stop everything, remove what was made here and can be made again, say what is left
 	@test ! -x $(BIN)/wsgiapp || $(BIN)/wsgiapp down

@@ -39,6 +39,11 @@ setup(
         "werkzeug>=3.1",  # requests, responses, routing
     ],
     extras_require={
+        "audit": [
+            "cyclonedx-bom>=7.0",  # make sbom
+            "packaging>=24.0",  # which requirements belong to this Python
+            "pip-audit>=2.9",  # make audit
+        ],
         "bench": [
             "fastapi>=0.115",  # a peer
             "flask>=3.0",  # peers
@@ -51,6 +56,7 @@ setup(
             "uvloop>=0.20",  # uvicorn's fast loop
         ],
         "dev": [
+            "bandit>=1.8",  # what is risky in the code
             "coverage>=7.10",  # coverage of all processes of the tests
             "flask>=3.0",  # a service of the tutorials' kind, which calls the stack's model server
             "gunicorn>=23.0",  # conf/gunicorn.py

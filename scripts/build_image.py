@@ -98,7 +98,7 @@ def _add_folders(archive: tarfile.TarFile, paths: Iterable[Path]) -> None:
 
 def _libraries(binaries: Iterable[Path]) -> Iterator[Path]:
     """The shared libraries that the loader would take for any of `binaries`, itself included."""
-    printed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    printed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=True).stdout  # noqa: S607  # nosec B607
     for path in {Path(os.path.normpath(found)) for found in LIBRARY.findall(printed)}:
         if not path.is_relative_to(PACKAGES):
             yield path

@@ -29,6 +29,9 @@ def main() -> int:
     try:
         configured, _ = stack_settings()
         address = Stack(configured).address
+        if configured.tls.certificate or configured.http.proxy_protocol:
+            print("\nno demonstration: it asks by plain HTTP, and clients here come by HTTPS or the PROXY protocol")
+            return 0
         if "lstm" in configured.models:
             show_text(f"{address}/lstm/predict")
         if "cv_sod" in configured.models:

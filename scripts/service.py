@@ -29,7 +29,7 @@ from wsgiapp.settings.templates import fill_file
 UNITS = Path("etc/systemd/system")
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 NAME = re.compile(r"[A-Za-z0-9:_.-]{1,200}")
-TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - the service has others of its own (PrivateTmp)
+TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - the service has its own (PrivateTmp)  # nosec B108
 PARTS = 3  # Nginx, the workers, the model server stop one after the other
 
 

@@ -12,7 +12,7 @@ import gevent
 import gevent.event
 import numpy as np
 import pytest
-from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
+from werkzeug.test import Client, EnvironBuilder, TestResponse, run_wsgi_app
 
 from support.http_client import multipart
 from support.images import image_file, photograph
@@ -91,7 +91,15 @@ class Site:
             self.settings,
             create_planes(self.settings, self.backend),
         )
-        self.client = Client(self.app)
+        self.client = OnThisMachine(self.app)
+
+
+class OnThisMachine(Client):
+    """A client that connects by TCP from the same machine, and so may know more than the public."""
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        kwargs.setdefault("environ_base", {"REMOTE_ADDR": "127.0.0.1"})
+        return super().open(*args, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +245,7 @@ def test_clients_are_split_and_stay(tmp_path: Path) -> None:
     assert by_header == [label("10.0.0.2", **{"X-User": f"user-{number}"}) for number in range(200)]
     by_address = [label(f"10.0.0.{number}") for number in range(200)]
     assert 20 <= by_address.count("canary") <= 60
-    assert by_address == [label("", **{"X-Forwarded-For": f"10.0.0.{n}, 10.9.9.9"}) for n in range(200)]
+    assert by_address == [label("", **{"X-Forwarded-For": f"6.6.6.6, 10.0.0.{n}"}) for n in range(200)]
     asked = site.client.post("/predict?version=9", json={"words": ["a"]}).json["model"]
     assert asked == {"name": "lstm", "version": 9}
 
@@ -370,6 +378,22 @@ def test_health_and_readiness(site: Site, caplog: pytest.LogCaptureFixture) -> N
     ]
     assert "the check of model lstm" in caplog.text and "ZeroDivisionError: secret" in caplog.text
     assert site.client.get("/healthz").status_code == 200
+
+
+def test_the_public_learns_no_details(site: Site) -> None:
+    """From another machine, or by a proxy on this one: ready or not, and nothing of metrics."""
+    for where in (
+        {"environ_base": {"REMOTE_ADDR": "192.0.2.1"}},
+        {"headers": {"X-Forwarded-For": "192.0.2.1"}},
+        {"environ_base": {"REMOTE_ADDR": ""}, "headers": {"X-Forwarded-For": "192.0.2.1"}},
+    ):
+        site.backend.__init__()  # type: ignore[misc]
+        assert site.client.get("/readyz", **where).json == {"status": 0}
+        assert site.client.get("/metrics", **where).status_code == 404
+        site.backend.error = Unavailable("away")
+        answer = site.client.get("/readyz", **where)
+        told = json.loads(answer.data)
+        assert (answer.status_code, told["detail"], "missing" in told) == (503, "not ready", False)
 
 
 def test_readiness_waits_for_the_pipelines(tmp_path: Path) -> None:
@@ -506,6 +530,21 @@ def test_too_many_in_flight_are_rejected_at_once(site: Site) -> None:
     assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "1")
     assert "2 predictions are in flight" in json.loads(rejected.data)["detail"]
     assert [each.value.status_code for each in in_flight] == [200, 200]
+
+
+def test_the_log_has_the_client_and_whom_its_certificate_names(tmp_path: Path) -> None:
+    site, log = Site(tmp_path, '[http]\ntrusted_proxies = "10.0.0.0/8"\n'), io.BytesIO()
+    app = create_app(site.settings, log)
+    forged = {"X-Forwarded-For": "6.6.6.6, 9.9.9.9", "X-Client-Subject": "CN=a"}
+    for peer in ("10.0.0.1", "192.0.2.1", ""):
+        Client(app).get("/healthz", headers=forged, environ_base={"REMOTE_ADDR": peer})
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [(line["client"], line.get("subject")) for line in lines] == [
+        ("9.9.9.9", None),
+        ("192.0.2.1", None),
+        ("9.9.9.9", "CN=a"),  # by Nginx, which lets no client name one
+    ]
+    app.close()
 
 
 def test_wiring(site: Site) -> None:

@@ -31,6 +31,7 @@ from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.started import process_settings
 from wsgiapp.settings.tables.models import Model
 from wsgiapp.web.access_log import Stream, WSGIApplication, log_access
+from wsgiapp.web.audience import Audience, behind_proxies
 from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors, is_preflight
 from wsgiapp.web.planes import Planes
@@ -146,6 +147,8 @@ def create_app(settings: Settings, access_log: Stream) -> Application:
     app = Application(settings, create_planes(settings, backend))
     if settings.log.access:
         app.wsgi_app = log_access(app.wsgi_app, access_log)
+    if settings.http.trusted_proxies:
+        app.wsgi_app = behind_proxies(app.wsgi_app, settings)
     return app
 
 
@@ -166,7 +169,7 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         Admission(limits.inflight),
         settings.backend.deadline_seconds,
     )
-    return Planes(data, ControlPlane(settings, backend), settings.instance)
+    return Planes(data, ControlPlane(settings, backend), settings.instance, Audience(settings).is_internal)
 
 
 def _route(model: Model, backend: Backend, resources: Resources, threads: NativeThreads) -> Route:

@@ -12,6 +12,7 @@ import pytest
 
 from support.processes import REPOSITORY
 from wsgiapp.deployment.nginx import find_nginx
+from wsgiapp.deployment.nginx_errors import failures
 from wsgiapp.deployment.render import render
 from wsgiapp.errors import SettingsError
 from wsgiapp.settings.loading import load_settings
@@ -160,7 +161,7 @@ def test_another_server_in_the_workers_place(tmp_path: Path, server: str, passes
     assert "fcgi-program:app" not in parser and program["numprocs"] == "1"
     assert f'/bin/{server}" ' in program["command"]
     text = (made.run / "nginx.conf").read_text()
-    assert len(re.findall(rf"^ +{passes}(?:predictions|others);", text, re.MULTILINE)) == 3
+    assert len(re.findall(rf"^ +{passes}(?:predictions|others);", text, re.MULTILINE)) == 4
     entry = f'server "unix:{made.run}/app.sock" max_fails=0 max_conns={3 * 32 // 8};'
     assert text.count(entry) == 8, "half of what three workers would take"
     if server == "uwsgi":
@@ -248,7 +249,9 @@ def test_quotes_and_backslashes_in_nginx_s_errors(tmp_path: Path) -> None:
     render(made)
     text = (made.run / "nginx.conf").read_text()
     returned = re.findall(r"return (\d+) '((?:[^'\\]|\\.)*)';", text)
-    assert sorted(int(status) for status, _ in returned) == sorted([400, 413, 414, 431, 502, 503, 504] * 2)
+    assert sorted(int(status) for status, _ in returned) == sorted(
+        [failure.status for failure in failures(made, 0).values()] * 2
+    )
     for status, quoted in returned:
         body = json.loads(re.sub(r"\\(.)", lambda match: {"n": "\n"}.get(match[1], match[1]), quoted))
         if "error" not in body:

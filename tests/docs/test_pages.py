@@ -14,7 +14,11 @@ from wsgiapp.settings.loading import load_settings
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 CJK = "\u4e00-\u9fff\u3000-\u303f\uff00-\uffef"
 ALL = [page for language in ("en", "zh") for page in pages(REPOSITORY, language)]
-OTHERS = [REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "docs/images/README.md", REPOSITORY / "docs/bench/README.md"]
+OTHERS = [
+    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "SECURITY.md", "SECURITY.zh-CN.md")),
+    REPOSITORY / "docs/images/README.md",
+    REPOSITORY / "docs/bench/README.md",
+]
 
 
 def name(page: Path) -> str:

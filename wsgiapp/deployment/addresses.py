@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+from wsgiapp.deployment import nginx, nginx_listeners
 from wsgiapp.errors import StackError
 from wsgiapp.settings.loading import variable_name
 from wsgiapp.settings.schema import Settings
@@ -12,6 +13,10 @@ def require_free(settings: Settings) -> None:
     """Raise `StackError` for an address that another program listens on."""
     http, backend = settings.http, settings.backend
     needed = [("http", "port", http.host, http.port)]
+    if nginx.find_nginx(settings):
+        needed += [("http", "admin_port", host, port) for host, port in nginx_listeners.admin_addresses(settings)]
+        if settings.tls.certificate:
+            needed.append(("tls", "https_port", http.host, settings.tls.https_port))
     if settings.app.backend != "external":
         if backend.socket_path and _is_listening(backend.socket_path):
             raise StackError(f"backend.address: somebody listens on {backend.address}; use another path")

@@ -1,4 +1,4 @@
-"""Nginx: its program, its own errors, and the check of its configuration."""
+"""Nginx: its program, and the check of its configuration."""
 
 import os
 import re
@@ -11,26 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from wsgiapp.deployment import nginx_cors
-from wsgiapp.errors import SettingsError, StackError, Unavailable
+from wsgiapp.errors import SettingsError, StackError
 from wsgiapp.observability import logs
 from wsgiapp.settings.conversion import literal
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.gateway import Nginx
-from wsgiapp.web.compatibility import PREDICTIONS, as_flask
-from wsgiapp.web.problems import DETAIL_BY_STATUS, TF_SERVING_PREFIX, failure_response
 
-REQUEST_ID = "$known_request_id"  # Nginx's variable, see conf/nginx.conf
 CHECK_SECONDS = 30.0
 RELOAD_SECONDS = 10.0
 POLL_SECONDS = 0.1
 EMERGENCY = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")  # with the process's and the thread's id
-RETRY_STATUSES = (502, 503)
-INHERITED = (
-    "NGINX"  # the variable by which Nginx hands its listening sockets to a new binary (ngx_add_inherited_sockets)
-)
-# A line of the map that finds the form of an error: that of `http.compatibility` for predictions.
-FLASK_ERRORS = f'"~^[A-Z]+ [^ ?]*{PREDICTIONS}[ ?]" /_flask;'
+# The variable by which Nginx hands its listening sockets to a new binary (ngx_add_inherited_sockets).
+INHERITED = "NGINX"
 
 
 def find_nginx(settings: Settings) -> str | None:
@@ -143,48 +135,3 @@ def orphaned_workers(settings: Settings) -> Iterator[int]:
         # proc(5): after the name come the state, the parent's pid and the group's id
         if name == "nginx" and int(fields.split()[2]) == group:
             yield int(entry.name)
-
-
-def error_locations(settings: Settings, max_predictions: int) -> str:
-    """The locations of Nginx's own errors, with the application's bodies: problems, or TF Serving's errors.
-
-    With `http.compatibility` those of predictions have a `status` of -1, and HTTP 200 where the client is at fault.
-    What no worker answered stays 502, 503 or 504, as with Nginx in front of Flask: load balancers go by that.
-    """
-    limits = settings.limits
-    line_limit = f"the request line is longer than the limit of {limits.request_line_bytes} bytes"
-    details = {
-        400: (DETAIL_BY_STATUS[400], None),
-        413: (f"body: larger than the limit of {limits.body_bytes} bytes", "body"),
-        414: (f"{line_limit}; send large values by POST", None),
-        431: (DETAIL_BY_STATUS[431], None),
-        502: ("no worker could answer; try again in a moment", None),
-        503: (f"{max_predictions} predictions are in flight; try again in a moment", None),
-        504: ("the worker did not answer in time", None),
-    }
-    lines = []
-    forms = {"/_problem": "/", "/_error": TF_SERVING_PREFIX}
-    if settings.http.compatibility == "flask":
-        forms["/_flask"] = PREDICTIONS
-    retry_after = f"add_header Retry-After {Unavailable.retry_after} always;"
-    retry_headers = [f"    {line}" for line in (retry_after, *nginx_cors.own_headers(settings))]
-    for prefix, path in forms.items():
-        for status, (detail, field) in details.items():
-            response = failure_response(status, detail, path, REQUEST_ID, field)
-            if path == PREDICTIONS:
-                response = as_flask(response, path)
-            lines += [
-                f"location = {prefix}/{status} {{",
-                "    internal;",
-                f"    default_type {dict(response.headers)['Content-Type']};",
-                *(retry_headers if status in RETRY_STATUSES else []),
-                f"    return {response.status if status < 500 else status} {_quoted(response.body.decode())};",
-                "}",
-            ]
-    return "\n        ".join(lines)
-
-
-def _quoted(text: str) -> str:
-    """A string of Nginx's configuration. It has no way to write a `$` that begins no variable."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    return f"'{escaped}'"

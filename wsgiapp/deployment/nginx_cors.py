@@ -40,9 +40,12 @@ def own_headers(settings: Settings) -> list[str]:
     return [f"add_header {name} {_variable(name)} always;" for name in names]
 
 
-def preflights(settings: Settings) -> str:
-    """The lines for the level of `server`. Preflights are answered here, so that workers that are full reject none: of
-    what follows a rejected one, a browser shows its page nothing."""
+def preflights(settings: Settings, others: list[str]) -> str:
+    """The lines for the level of `server`; `others` are those of other headers there.
+
+    Preflights are answered here, so that workers that are full reject none: of what follows a rejected one, a browser
+    shows its page nothing.
+    """
     cors = Cors(settings.http)
     if not cors:
         return ""
@@ -56,7 +59,7 @@ def preflights(settings: Settings) -> str:
         "}",
         "location = /_preflight {",
         "    internal;",
-        *(f"    {line}" for line in own_headers(settings)),
+        *(f"    {line}" for line in [*others, *own_headers(settings)]),
         *(f'    add_header {name} "{value}" always;' for name, value in values.items()),
         "    return 200;",
         "}",

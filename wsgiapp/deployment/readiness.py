@@ -3,7 +3,9 @@
 import http.client
 import json
 
+from wsgiapp.deployment import nginx
 from wsgiapp.errors import StackError
+from wsgiapp.settings.loading import variable_name
 from wsgiapp.settings.schema import Settings
 from wsgiapp.web.response import INSTANCE_HEADER
 
@@ -16,12 +18,21 @@ def client_host(settings: Settings) -> str:
     return "127.0.0.1" if settings.http.host == "0.0.0.0" else settings.http.host
 
 
+def details_address(settings: Settings) -> tuple[str, int]:
+    """Host and port where the service tells this machine what is missing: settings `http.admin_...`, with Nginx."""
+    http = settings.http
+    shares_port = http.admin_port in (0, http.port)
+    if nginx.find_nginx(settings) is None or (shares_port and http.admin_host == "0.0.0.0"):
+        return client_host(settings), http.port
+    return "127.0.0.1" if http.admin_host == "0.0.0.0" else http.admin_host, http.admin_port or http.port
+
+
 def missing(settings: Settings) -> list[str]:
     """What keeps the service from being ready, one line each; empty when it is ready.
 
     Raises `StackError` where another program answers.
     """
-    host, port = client_host(settings), settings.http.port
+    host, port = details_address(settings)
     # http.client knows nothing of `http_proxy`: a proxy would be asked for its own 127.0.0.1.
     connection = http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
     try:
@@ -35,14 +46,19 @@ def missing(settings: Settings) -> list[str]:
     finally:
         connection.close()
     if response.headers.get(INSTANCE_HEADER) == settings.instance:
-        return [] if response.status == 200 else [str(each) for each in json.loads(body)["missing"]]
+        if response.status == 200:
+            return []
+        told = json.loads(body)
+        return [str(each) for each in told.get("missing") or [told["detail"]]]
     if response.status in NGINX_ALONE:
         return [f"{host}:{port}: no worker answers (HTTP {response.status})"]
     raise _other_program(settings, f"HTTP {response.status}")
 
 
 def _other_program(settings: Settings, answer: str) -> StackError:
-    address = f"{client_host(settings)}:{settings.http.port}"
+    host, port = details_address(settings)
+    name = "port" if port == settings.http.port else "admin_port"
     return StackError(
-        f"http.port: another program answers at {address} ({answer}), and not this stack; WSGIAPP_HTTP_PORT moves it"
+        f"http.{name}: another program answers at {host}:{port} ({answer}), and not this stack; "
+        f"{variable_name('http', name)} moves it"
     )

@@ -33,6 +33,8 @@ def render(settings: Settings, *, models: bool = True) -> set[str]:
     """
     _check_home(settings)
     nginx = nginx_program.find_nginx(settings)
+    if nginx is None and settings.tls.certificate:
+        raise SettingsError("tls.certificate: HTTPS needs Nginx, and there is none; install it, or leave this empty")
     values = template_values(settings, nginx)
     for folder in (settings.run, settings.metrics, settings.logs, settings.cache, Path(values["tmp"])):
         folder.mkdir(parents=True, exist_ok=True)

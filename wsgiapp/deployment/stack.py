@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from wsgiapp.deployment import nginx, readiness
+from wsgiapp.deployment import nginx, nginx_listeners, readiness
 from wsgiapp.deployment.addresses import require_free
 from wsgiapp.deployment.app_server import running_server
 from wsgiapp.deployment.container import Container
@@ -54,7 +54,8 @@ class Stack:
     @property
     def address(self) -> str:
         """Where clients find the service."""
-        return f"http://{readiness.client_host(self._settings)}:{self._settings.http.port}"
+        host, tls = readiness.client_host(self._settings), self._settings.tls
+        return f"https://{host}:{tls.https_port}" if tls.certificate else f"http://{host}:{self._settings.http.port}"
 
     def up(self, environ: Mapping[str, str] = os.environ) -> list[str]:
         """Start what is not running, and return when the service is ready: what the operator should know besides.
@@ -91,7 +92,7 @@ class Stack:
         """
         if not self._supervisor.is_up():
             raise StackError("nothing runs; `make up` starts it")
-        notices = check_before_restart(self._settings)
+        notices = [*check_before_restart(self._settings), *nginx_listeners.warnings(self._settings)]
         was_missing = self._models_missing()
         nginx_before = nginx_files(self._settings.run)
         changed = render(self._settings, models=False)
@@ -124,7 +125,7 @@ class Stack:
 
     def _start(self, environ: Mapping[str, str], takeover: Takeover | None) -> list[str]:
         before, self._settings = self._settings, self._wanted
-        notices = check_before_start(self._settings)
+        notices = [*check_before_start(self._settings), *nginx_listeners.warnings(self._settings)]
         render(self._settings)
         self._prepare_container()
         if takeover:

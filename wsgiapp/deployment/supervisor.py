@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-import xmlrpc.client
+import xmlrpc.client  # supervisord's, at its own Unix socket  # nosec B411
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

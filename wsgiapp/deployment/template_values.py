@@ -6,8 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
-from wsgiapp.deployment import app_server, nginx_cors
-from wsgiapp.deployment.nginx import FLASK_ERRORS, error_locations
+from wsgiapp.deployment import app_server, nginx_clients, nginx_cors, nginx_errors, nginx_listeners
 from wsgiapp.deployment.serving_flags import serving_flags
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.backend import Backend
@@ -18,6 +17,7 @@ ENGINE_SECONDS = 30
 # and each cached connection that turns out to be closed uses up an entry, too.
 BACKUP_ENTRIES = 8
 INDENT = "\n        "
+OUTER_INDENT = "\n    "
 
 
 def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
@@ -32,6 +32,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
     management_timeout = int(3 * settings.management.seconds) + 10
     nginx_user = _nginx_user(settings.home)
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    headers = [*nginx_errors.own_headers(), *nginx_listeners.headers(settings)]
     values = {
         "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
         "backend_listen": _listen_flags(settings.backend),
@@ -42,15 +43,25 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "conf": settings.conf,
         "control_socket": settings.control_socket,
         "cors_maps": nginx_cors.maps(settings),
-        "cors_preflights": nginx_cors.preflights(settings),
+        "client_body_seconds": settings.nginx.client_body_seconds,
+        "client_header_seconds": settings.nginx.client_header_seconds,
+        "client_limits": INDENT.join(nginx_clients.limits(settings)),
+        "client_maps": OUTER_INDENT.join([*nginx_clients.maps(settings), *nginx_listeners.maps(settings)]),
+        "client_subject": nginx_listeners.client_subject(settings),
+        "cors_preflights": nginx_cors.preflights(settings, headers),
+        "detailed_paths": nginx_listeners.detailed_pattern(settings),
         "drain_seconds": http.drain_seconds,
-        "error_locations": error_locations(settings, max_predictions),
-        "flask_errors": FLASK_ERRORS if settings.http.compatibility == "flask" else "",
+        "error_locations": INDENT.join(nginx_errors.error_locations(settings, max_predictions)),
+        "error_maps": OUTER_INDENT.join(nginx_errors.maps(settings)),
+        "error_pages": INDENT.join(nginx_errors.error_pages(settings)),
+        "flask_errors": nginx_errors.FLASK_ERRORS if settings.http.compatibility == "flask" else "",
         # Nginx has stopped waiting; without a token /v1/config is closed
         "harakiri_seconds": max(read_timeout, management_timeout if settings.management.token else 0) + 10,
         "home": settings.home,
         "http_host": http.host,
         "http_port": http.port,
+        "listeners": INDENT.join(nginx_listeners.listeners(settings, nginx)) if nginx else "",
+        "listeners_locations": INDENT.join(nginx_listeners.locations(settings)),
         "log_backups": settings.log.backups,
         "log_max_bytes": settings.log.max_bytes,
         "logs": settings.logs,
@@ -64,6 +75,8 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "read_timeout": read_timeout,
         "request_line_bytes": limits.request_line_bytes,
         "run": settings.run,
+        "send_seconds": settings.nginx.send_seconds,
+        "server_headers": INDENT.join(headers),
         "stop_seconds": int(http.drain_seconds) + 5,
         "tmp": settings.home / "tmp",
         "serving_flags": " ".join([*serving_flags(settings.backend), *_operations_flag(settings.backend)]),

@@ -155,7 +155,7 @@ def _private_folder() -> Path:
     if len(os.fsencode(folder / "grpc.sock")) <= MAX_SOCKET_PATH_BYTES:
         return folder
     folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix="wsgiapp-rest-", dir="/tmp"))
+    return Path(tempfile.mkdtemp(prefix="wsgiapp-rest-", dir="/tmp"))  # made with 0700, of a random name  # nosec B108
 
 
 def _holds(file: Path, pid: int) -> bool:

@@ -4,6 +4,7 @@ Many values become part of nginx.conf, supervisord.conf or a command line. What 
 the meaning of the file, is rejected here, where the message can name the key.
 """
 
+import ipaddress
 import math
 import os
 import re
@@ -113,7 +114,7 @@ class Origins:
     """Origins as browsers send them (RFC 6454, section 6.2), with spaces or commas between them; or `*` alone."""
 
     def violation(self, value: str) -> str:
-        origins = split_origins(value)
+        origins = split_words(value)
         if TEXT.violation(value):
             return TEXT.violation(value)
         if origins == ["*"]:
@@ -122,9 +123,23 @@ class Origins:
         return f"{wrong} is not {ORIGIN_EXPECTED}" if wrong else ""
 
 
-def split_origins(value: str) -> list[str]:
-    """The origins in a setting's text."""
+def split_words(value: str) -> list[str]:
+    """The words of a setting's text, which spaces or commas part: origins, addresses."""
     return re.split("[ ,]+", value.strip(" ,")) if value.strip(" ,") else []
+
+
+class Networks:
+    """Addresses of IPv4 and IPv6 and networks in CIDR notation, with spaces or commas between them."""
+
+    def violation(self, value: str) -> str:
+        for each in split_words(value):
+            try:
+                network = ipaddress.ip_network(each)
+            except ValueError as exc:
+                return f"{exc}; right would be addresses and networks such as 10.0.0.7 fd00::/8"
+            if network.prefixlen == 0:
+                return f"{each} is everybody, and anybody could then claim any address; name the proxies"
+        return ""
 
 
 # Control characters end a line of a configuration file or a header; surrogates stand for bytes that are not UTF-8.
@@ -138,6 +153,12 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST = Pattern(
     rf"(?:{_BYTE}\.){{3}}{_BYTE}|(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?![0-9]+\.?\Z){_LABEL}\.?",
     "an IPv4 address or a host name, without a port; IPv6 is not supported",
+)
+
+IPV4 = Pattern(rf"(?:{_BYTE}\.){{3}}{_BYTE}", "an IPv4 address, such as 127.0.0.1")
+OPTIONAL_FILE_PATH = Pattern(
+    r"""(?:/(?:[^\x00-\x1f\x7f\ud800-\udfff"\\$])*)?""",
+    r"""an absolute path without control characters, `"`, `\` or `$`""",
 )
 
 # The scheme of a page is not always one of HTTP's: apps have their own, such as capacitor://localhost.

@@ -104,15 +104,49 @@ def _check_together(settings: Settings) -> None:
             'http.cors_credentials = true: not with http.cors_origins = "*", by which any page could act for whoever '
             "looks at it; name the origins"
         )
-    rest_port = settings.backend.rest_port
-    taken = {settings.http.port: "http.port"}
-    if not settings.backend.socket_path:
-        taken[settings.backend.port] = "backend.address"
-    if rest_port in taken:
-        raise SettingsError(f"backend.rest_port = {rest_port}: {taken[rest_port]} has the same port")
+    _check_ports(settings)
+    _check_tls(settings)
     path = settings.backend.metrics_path
     if path and path == settings.http.metrics_path:
         raise SettingsError(f"backend.metrics_path = {literal(path)}: http.metrics_path has the same value")
+
+
+def _check_ports(settings: Settings) -> None:
+    http, backend = settings.http, settings.backend
+    taken = {http.port: "http.port"}
+    if not backend.socket_path:
+        taken[backend.port] = "backend.address"
+    others = {"backend.rest_port": backend.rest_port}
+    if http.admin_port != http.port:
+        others["http.admin_port"] = http.admin_port
+    if settings.tls.certificate:
+        others["tls.https_port"] = settings.tls.https_port
+    for key, port in others.items():
+        if port in taken:
+            raise SettingsError(f"{key} = {port}: {taken[port]} has the same port")
+        if port:
+            taken[port] = key
+    if http.proxy_protocol and not http.trusted_proxies.strip(" ,"):
+        raise SettingsError("http.proxy_protocol = true: http.trusted_proxies has to name who may speak it")
+    if http.proxy_protocol and http.admin_port in (0, http.port):
+        raise SettingsError(
+            "http.proxy_protocol = true: http.admin_port has to be a port of its own, because `make up` asks there "
+            "without a proxy"
+        )
+
+
+def _check_tls(settings: Settings) -> None:
+    tls = settings.tls
+    if bool(tls.certificate) != bool(tls.key):
+        missing = "key" if tls.certificate else "certificate"
+        raise SettingsError(f"tls.{missing}: missing; HTTPS needs both tls.certificate and tls.key")
+    if tls.client_ca and not tls.certificate:
+        raise SettingsError("tls.client_ca: clients' certificates need HTTPS, and tls.certificate is empty")
+    if tls.client_ca and tls.client_certificates == "required" and not tls.redirect:
+        raise SettingsError(
+            "tls.redirect = false: http.port would serve clients without a certificate, and tls.client_certificates is "
+            '"required"; set it to true, or tls.client_certificates to "optional"'
+        )
 
 
 def _require_table(table: str, values: Any) -> None:

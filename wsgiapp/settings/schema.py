@@ -9,11 +9,13 @@ from pathlib import Path
 from wsgiapp.settings.tables.backend import Backend, Container, Management
 from wsgiapp.settings.tables.gateway import App, Http, Limits, Log, Nginx
 from wsgiapp.settings.tables.models import Model
+from wsgiapp.settings.tables.tls import Tls
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TABLES: Mapping[str, type] = {
     "app": App,
     "http": Http,
+    "tls": Tls,
     "nginx": Nginx,
     "limits": Limits,
     "backend": Backend,
@@ -31,6 +33,7 @@ class Settings:
     conf: Path
     app: App = field(default_factory=App)
     http: Http = field(default_factory=Http)
+    tls: Tls = field(default_factory=Tls)
     nginx: Nginx = field(default_factory=Nginx)
     limits: Limits = field(default_factory=Limits)
     backend: Backend = field(default_factory=Backend)

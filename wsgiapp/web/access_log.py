@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from wsgiapp.web.request import LOG_KEY, client_address, request_id
 from wsgiapp.web.response import json_bytes
 
+SUBJECT = "HTTP_X_CLIENT_SUBJECT"  # of the client's certificate, which Nginx has verified
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -39,7 +40,7 @@ def dropped_lines(count: int) -> bytes:
 
 
 def _line(environ: dict[str, Any], seconds: float) -> bytes:
-    facts = {
+    facts: dict[str, Any] = {
         "time": round(time.time(), 3),
         "request_id": request_id(environ),
         "client": client_address(environ),
@@ -48,4 +49,6 @@ def _line(environ: dict[str, Any], seconds: float) -> bytes:
         "ms": round(seconds * 1000, 3),
         **environ.get(LOG_KEY, {}),
     }
+    if SUBJECT in environ and not environ.get("REMOTE_ADDR"):  # by TCP it would be the client's own word
+        facts["subject"] = environ[SUBJECT]
     return json_bytes(facts)

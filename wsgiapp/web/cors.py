@@ -1,6 +1,6 @@
 """CORS: which pages of other origins may read the answers (the Fetch standard, section 3.3)."""
 
-from wsgiapp.settings.constraints import split_origins
+from wsgiapp.settings.constraints import split_words
 from wsgiapp.settings.tables.gateway import Http
 from wsgiapp.web.problems import is_tf_serving
 from wsgiapp.web.request import Request
@@ -20,7 +20,7 @@ class Cors:
     """The headers by which a browser lets a page of another origin have an answer."""
 
     def __init__(self, http: Http) -> None:
-        self.origins = frozenset(split_origins(http.cors_origins))
+        self.origins = frozenset(split_words(http.cors_origins))
         self.any = self.origins == {"*"}
         self._credentials = http.cors_credentials
         self._max_age = http.cors_max_age_seconds

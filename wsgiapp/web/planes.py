@@ -1,6 +1,7 @@
 """`Planes`: what the views work with."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from wsgiapp.inference.data_plane import DataPlane
 from wsgiapp.management.control_plane import ControlPlane
@@ -9,9 +10,11 @@ from wsgiapp.management.control_plane import ControlPlane
 class Planes(NamedTuple):
     """`data`: predictions. `control`: which models, versions and labels are loaded.
 
-    `instance`: whose process this is.
+    `instance`: whose process this is. `is_internal`: whether a request, by its environment, may know more than the
+    public does.
     """
 
     data: DataPlane
     control: ControlPlane
     instance: str = ""
+    is_internal: Callable[[dict[str, Any]], bool] = lambda environ: False

@@ -48,8 +48,11 @@ def request_id(environ: dict[str, Any]) -> str:
 
 
 def client_address(environ: dict[str, Any]) -> str:
-    """The peer's address, or, on the Unix socket, which has none, what Nginx says of the client and its proxies."""
-    address: str = environ.get("REMOTE_ADDR") or environ.get("HTTP_X_FORWARDED_FOR", "")
+    """The peer's address, or, on the Unix socket, which has none, the client's as Nginx says it.
+
+    That is the last entry: those before it, if a proxy keeps them, are what the client itself wrote.
+    """
+    address: str = environ.get("REMOTE_ADDR") or environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
     return address
 
 
@@ -111,8 +114,8 @@ class Request(WerkzeugRequest):
 
     @property
     def client(self) -> str:
-        """The client's address; behind proxies, as the first of them saw it."""
-        return client_address(self.environ).partition(",")[0].strip()
+        """The client's address; see `client_address`."""
+        return client_address(self.environ)
 
     @property
     def raw_path(self) -> str:

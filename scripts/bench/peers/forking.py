@@ -14,7 +14,7 @@ def fork_on_socket(path: str, processes: int) -> socket.socket:
     """
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
-    os.chmod(path, 0o666)  # noqa: S103 - Nginx's workers may be another user's
+    os.chmod(path, 0o666)  # noqa: S103 - Nginx's workers may be another user's  # nosec B103
     listener.listen(4096)
     listener.setblocking(False)
     children = []

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from wsgiapp.settings.constraints import COMPATIBILITY, HOST, TEXT, URL_PATH, Choice, Origins, Range
+from wsgiapp.settings.constraints import COMPATIBILITY, HOST, IPV4, TEXT, URL_PATH, Choice, Networks, Origins, Range
 from wsgiapp.settings.declaration import DOWN_AND_UP, MAX_SECONDS, RESTART, setting
 
 # Nginx reads sizes and counts of at most 63 bits; what comes near is a slip.
@@ -101,6 +101,34 @@ class Http:
         RESTART,
         COMPATIBILITY,
     )
+    trusted_proxies: str = setting(
+        "",
+        "addresses and networks of proxies and load balancers in front, as `10.0.0.7 fd00::/8`: only what they say in "
+        "X-Forwarded-For, -Proto and -Host counts, and a client is the last address there that is no proxy's; empty: a "
+        "client is who connects",
+        RESTART,
+        Networks(),
+    )
+    proxy_protocol: bool = setting(
+        False,
+        "clients are named by the PROXY protocol, which the proxies in front then have to speak on every connection; "
+        "needs Nginx and `http.trusted_proxies`",
+        RESTART,
+    )
+    admin_host: str = setting(
+        "127.0.0.1",
+        "IPv4 address where metrics and the details of `/readyz` are answered; elsewhere `/metrics` is 404 and "
+        "`/readyz` says only yes or no; `0.0.0.0`: any address of the machine",
+        DOWN_AND_UP,
+        IPV4,
+    )
+    admin_port: int = setting(
+        0,
+        "TCP port of that address, for a scraper on another machine; 0: the one of `http.port`, where requests with an "
+        "X-Forwarded-For, which came through a proxy, are the public's; needs Nginx",
+        DOWN_AND_UP,
+        Range(1, 65535, zero=True),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +141,48 @@ class Nginx:
         DOWN_AND_UP,
         TEXT,
     )
+    client_header_seconds: int = setting(
+        30,
+        "seconds in which a request's head must have come, all of it; then the connection is closed",
+        RESTART,
+        Range(1, MAX_SECONDS),
+    )
+    client_body_seconds: int = setting(
+        30,
+        "seconds between two pieces of a request's body, after which the connection is closed",
+        RESTART,
+        Range(1, MAX_SECONDS),
+    )
+    send_seconds: int = setting(
+        30,
+        "seconds in which a client takes nothing of its answer, after which the connection is closed",
+        RESTART,
+        Range(1, MAX_SECONDS),
+    )
+    requests_per_second: int = setting(
+        0,
+        "requests a second from one address, above which they are answered 429; health and metrics are not counted; "
+        "0: any number",
+        RESTART,
+        Range(0, MAX_NGINX_NUMBER),
+    )
+    key_requests_per_second: int = setting(
+        0,
+        "the same with one API key (X-API-Key or Authorization), besides; Nginx does not know which keys are valid",
+        RESTART,
+        Range(0, MAX_NGINX_NUMBER),
+    )
+    request_burst: int = setting(
+        50, "requests above these rates that are still taken at once", RESTART, Range(0, 1_000_000)
+    )
+    client_requests: int = setting(
+        0,
+        "requests in flight from one address, also those whose bodies are still coming; more are answered 429; 0: any "
+        "number",
+        RESTART,
+        Range(0, 65535),
+    )
+    key_requests: int = setting(0, "the same with one API key, besides", RESTART, Range(0, 65535))
     workers: int = setting(
         1, "Nginx worker processes; one is plenty below 20,000 requests a second", RESTART, Range(1, 1024)
     )

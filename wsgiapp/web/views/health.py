@@ -12,16 +12,22 @@ def healthz(request: Request, planes: Planes) -> Response:
 
 
 def readyz(request: Request, planes: Planes) -> Response:
-    """Every configured model is AVAILABLE and its pipeline warm; otherwise 503 with what is missing.
+    """Every configured model is AVAILABLE and its pipeline warm; otherwise 503.
+
+    What is missing is for who may know it: the texts name models, versions and files.
 
     A gateway without models of its own, which only serves TF Serving's routes, is ready when the model server is.
     Either answer says by `INSTANCE_HEADER` whose it is: another program on the port must not pass for the service.
     """
     missing = planes.data.missing() if planes.data.models else planes.control.missing()
+    is_internal = planes.is_internal(request.environ)
     if missing:
-        response = problem(503, "not ready: " + "; ".join(missing), request.id, missing=missing)
+        detail, more = "not ready", {}
+        if is_internal:
+            detail, more = f"not ready: {'; '.join(missing)}", {"missing": missing}
+        response = problem(503, detail, request.id, **more)
         response.headers.append(("Retry-After", "1"))
     else:
-        response = answer({"status": 0, "models": list(planes.data.models)})
+        response = answer({"status": 0, **({"models": list(planes.data.models)} if is_internal else {})})
     response.headers.append((INSTANCE_HEADER, planes.instance))
     return response
