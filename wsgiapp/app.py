@@ -138,7 +138,7 @@ def create_app(settings: Settings, access_log: Stream) -> Application:
     """Wire everything. The channel is made here, so call it in the process that serves, after any fork."""
     # OpenCV's own check of what it is about to allocate, behind the pipelines'; it reads this when it is imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.limits.image_pixels)
-    backend = ModelServer(settings.backend.address, message_bytes=settings.backend.message_bytes)
+    backend = ModelServer(settings.backend.call_address, message_bytes=settings.backend.message_bytes)
     app = Application(settings, create_planes(settings, backend))
     if settings.log.access:
         app.wsgi_app = log_access(app.wsgi_app, access_log)

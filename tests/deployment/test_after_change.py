@@ -36,6 +36,9 @@ OTHER = {
     "limits.image_pixels": "7777",
     "limits.inflight": "99",
     "backend.address": "127.0.0.1:18501",
+    "backend.socket": "/tmp/m.sock",
+    "backend.management": "all",
+    "backend.model_roots": "/srv/models",
     "backend.message_bytes": "3000000",
     "backend.deadline_seconds": "44",
     "backend.metrics_path": "/b",
@@ -71,8 +74,8 @@ def changed_files(tmp_path: Path, variable: str, value: str) -> set[str]:
     conf = tmp_path / "conf"
     shutil.copytree(REPOSITORY / "conf", conf)
     environ = {"WSGIAPP_CONF": str(conf), "WSGIAPP_HOME": str(tmp_path / "home")}
-    render(load_settings(environ))
-    return render(load_settings({**environ, variable: value}))
+    render(load_settings(environ).in_stack())
+    return render(load_settings({**environ, variable: value}).in_stack())
 
 
 @pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")

@@ -66,7 +66,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "run": settings.run,
         "stop_seconds": int(http.drain_seconds) + 5,
         "tmp": settings.home / "tmp",
-        "serving_flags": " ".join([*serving_flags(settings.backend), *_operations_flag(settings.backend)]),
+        "serving_flags": " ".join([*serving_flags(settings.backend), *_own_flags(settings)]),
         # supervisord rejects a mode for a TCP socket
         "socket_mode": "socket_mode=0666" if nginx else "",
         "supervisor_user": "user=root" if os.geteuid() == 0 else "",
@@ -112,12 +112,19 @@ def _listen_flags(backend: Backend) -> str:
     """TF Serving's flags for the address; supervisord reads them as a shell would."""
     if backend.socket_path:
         return f'--host={backend.rest_host} --port=0 --grpc_socket_path="{backend.socket_path}"'
-    return f"--host={backend.host} --port={backend.port}"
+    port = f"--host={backend.host} --port={backend.port}"
+    if not backend.socket:
+        return port
+    return f'{port} --grpc_socket_path="{backend.socket}" --management={backend.management}'
 
 
-def _operations_flag(backend: Backend) -> list[str]:
-    """Only the built-in server has it."""
-    return [f'--operation_libraries="{backend.operation_libraries}"'] if backend.operation_libraries else []
+def _own_flags(settings: Settings) -> list[str]:
+    """Only the built-in server has them."""
+    roots = ",".join(filter(None, [str(settings.home / "models"), settings.backend.model_roots]))
+    flags = [f'--model_roots="{roots}"']
+    if settings.backend.operation_libraries:
+        flags.append(f'--operation_libraries="{settings.backend.operation_libraries}"')
+    return flags
 
 
 def _nginx_user(home: Path) -> str:
