@@ -30,7 +30,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
     read_timeout = int(max(deadlines)) + 5  # the worker answers at the deadline: Nginx comes later
     # a promotion loads, moves the label, and may have to undo both
     management_timeout = int(3 * settings.management.seconds) + 10
-    nginx_user = _nginx_user(settings.home)
+    user = nginx_user(settings.home)
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     values = {
         "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
@@ -68,10 +68,10 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "tmp": settings.home / "tmp",
         "serving_flags": " ".join([*serving_flags(settings.backend), *_own_flags(settings)]),
         # supervisord rejects a mode for a TCP socket
-        "socket_mode": "socket_mode=0666" if nginx else "",
+        "socket_mode": "socket_mode=0660" if nginx else "",
         "supervisor_user": "user=root" if os.geteuid() == 0 else "",
-        "user": f"user {nginx_user};" if nginx_user else "",
-        "uwsgi_socket_owner": f"chown-socket = {nginx_user}" if nginx_user and nginx else "",
+        "user": f"user {user};" if user else "",
+        "uwsgi_socket_owner": f"chown-socket = {user}" if user and nginx else "",
         "worker_entries": _worker_entries(settings, predictions),
         "workers": settings.workers,
         **app_server.template_values(settings, nginx),
@@ -127,7 +127,7 @@ def _own_flags(settings: Settings) -> list[str]:
     return flags
 
 
-def _nginx_user(home: Path) -> str:
+def nginx_user(home: Path) -> str:
     """As whom Nginx's workers drop root's rights, where that user can still reach the socket; empty without root's."""
     if os.geteuid() != 0:
         return ""

@@ -84,6 +84,7 @@ class Listener:
             if mask is not None:
                 os.umask(mask)
         if is_unix:
+            os.chown(path, -1, os.getegid())  # whatever group its folder gives to what is made there
             Path(path).chmod(0o660)
         self.server.start()
 
