@@ -64,6 +64,11 @@ class Admission:
                 if self._waiting:
                     self._admit_next()
 
+    def waiting(self, model: str) -> int:
+        """How many of a model's calls wait now."""
+        with self._lock:
+            return len(self._waiting.get(model, ()))
+
     def _enter(self, model: str, context: grpc.ServicerContext) -> None:
         with self._lock:
             if model not in self._waiting and self._may_run(model):

@@ -32,7 +32,7 @@ NOT_HERE = (
 )
 # Calls hold a thread while they wait for their slot: these are for four models with full queues, and what runs.
 PREDICTION_THREADS = 4 * MAX_WAITING + 64
-STATUS_THREADS = 4
+STATUS_THREADS = 64  # started when they are needed, as all of these
 LONG_THREADS = MAX_PENDING_RELOADS + 2
 
 
