@@ -22,7 +22,7 @@ supervised = os.environ.get("SUPERVISOR_PROCESS_NAME")  # the master's name, whi
 
 wsgi_app = "wsgiapp.app:application"
 bind = f"unix:{settings.run}/app.sock" if behind_nginx else f"{settings.http.host}:{settings.http.port}"
-umask = 0o000 if behind_nginx else 0o022  # of the socket: Nginx's workers may run as another user
+umask = 0o007 if behind_nginx else 0o027  # of the socket: Nginx's workers may be in the run folder's group
 workers = settings.workers
 worker_class = "gevent"
 worker_connections = settings.http.connections

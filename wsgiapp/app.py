@@ -140,7 +140,7 @@ def create_app(settings: Settings, access_log: Stream) -> Application:
     # OpenCV's own check of what it is about to allocate, behind the pipelines'; it reads this when it is imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.limits.image_pixels)
     backend = ModelServer(
-        settings.backend.address,
+        settings.backend.call_address,
         message_bytes=settings.backend.message_bytes,
         reconnect_wait_seconds=settings.backend.reconnect_wait_seconds,
     )

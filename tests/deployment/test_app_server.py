@@ -123,9 +123,9 @@ def test_each_request_is_one_line_of_the_access_log_with_the_client(served: Serv
 
 
 def test_only_nginx_may_speak_uwsgi(served: Served) -> None:
-    """A packet may name a file that uWSGI loads as an application; of HTTP nobody has to be afraid."""
+    """A packet may name a file that uWSGI loads as an application. HTTP is for the run folder's group."""
     mode = (served.home / "run/app.sock").stat().st_mode & 0o777
-    assert mode == (0o600 if served.server == "uwsgi" else 0o777)
+    assert mode == (0o600 if served.server == "uwsgi" else 0o770)
 
 
 def test_limits_of_the_head(served: Served) -> None:

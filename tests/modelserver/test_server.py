@@ -220,6 +220,8 @@ def full_server(full_folder: Path) -> Iterator[Process]:
         f"--port={free_port()}",
         f"--rest_api_port={free_port()}",
         f"--grpc_socket_path={full_folder}/grpc.sock",
+        "--management=socket",
+        f"--model_roots={full_folder}",
         f"--model_config_file={full_folder}/models.config",
         "--model_config_file_poll_wait_seconds=0.2",
         "--file_system_poll_wait_seconds=0.2",

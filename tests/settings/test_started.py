@@ -1,5 +1,6 @@
 """What a stack remembers of its start, and which variables and changes do not count."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -163,3 +164,19 @@ def test_a_terminal_need_not_know_the_secret(first: dict[str, str], second: dict
     restarted = read(second).restarted(settings)
     restarted.write(settings.run)
     assert stack_settings(first)[1] == [], "a restart from there does not forget which one it was"
+
+
+def test_what_an_earlier_version_started_knows_nothing_of_new_settings(first: dict[str, str]) -> None:
+    """Its model server has no socket: workers that are replaced go on calling it by its port, until `make up`."""
+    settings = start(first).in_stack()
+    file = settings.run / NAME
+    remembered = json.loads(file.read_text())
+    del remembered["values"]["backend.socket"]
+    file.write_text(json.dumps(remembered))
+    in_worker = {**first, "SUPERVISOR_ENABLED": "1"}
+    assert process_settings(in_worker).backend.call_address == settings.backend.address
+    read(first).restarted(settings).write(settings.run)
+    assert process_settings(in_worker).backend.call_address == settings.backend.address, "a restart changes nothing"
+    Started.now(settings, first).write(settings.run)
+    assert process_settings(in_worker).backend.call_address == f"unix:{settings.run}/modelserver.sock"
+    assert process_settings(first).backend.call_address == settings.backend.address, "one that was started by hand"

@@ -1,5 +1,7 @@
 """Placeholders are filled in once, and files are replaced as a whole."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,28 @@ def test_a_file_is_replaced_only_where_it_changes(tmp_path: Path) -> None:
     assert [replace_file(path, text) for text in ("a", "a", "b")] == [True, False, True]
     assert path.read_text() == "b"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    path.write_text("old")
+    for mode in (0o600, 0o644):
+        path.chmod(mode)
+        assert replace_file(path, f"new {mode}")
+        assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it is root that could be led astray")
+def test_root_writes_into_a_folder_as_its_owner_and_follows_no_link(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("root's")
+    with tempfile.TemporaryDirectory() as made:  # unlike pytest's, everybody can get there
+        folder = Path(made)
+        (folder / "models.config.new").symlink_to(secret)
+        os.chown(folder, 65534, 65534)
+        assert replace_file(folder / "models.config", "text")
+        assert (folder / "models.config").stat().st_uid == 65534
+        folder.chmod(0)
+        assert replace_file(folder / "models.config", "root's, where the owner cannot")
+    assert secret.read_text() == "root's"
+    assert os.geteuid() == os.getegid() == 0

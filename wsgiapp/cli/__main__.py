@@ -6,9 +6,12 @@ import sys
 
 from wsgiapp import __version__
 from wsgiapp.cli import capacity, container, down, logs, models, nginx, render, restart, settings, status, up, watchdog
+from wsgiapp.deployment import privileges
 from wsgiapp.errors import WsgiappError, with_cause
 
 COMMANDS = (up, down, restart, status, logs, models, settings, capacity, render, nginx, container, watchdog)
+ON_STACK = ("up", "down", "restart", "status", "logs")
+UMASK = 0o027  # logs and configuration are for the stack's user and group
 CLOSED_OUTPUT = 141  # as a shell has it for a program that SIGPIPE ended
 
 
@@ -27,12 +30,17 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="wsgiapp", description="An HTTP service in front of TensorFlow Serving.")
     parser.add_argument("--version", action="version", version=f"wsgiapp {__version__}")
+    os.umask(UMASK | os.umask(UMASK))
+    # What supervisord runs has been given its user already.
+    is_root = os.geteuid() == 0 and "SUPERVISOR_ENABLED" not in os.environ
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
     try:
         arguments = parser.parse_args(argv)
         settings_now, notices = arguments.load()
+        if argv is None and is_root and arguments.command in ON_STACK:
+            notices += privileges.drop(settings_now, arguments.command, sys.argv[1:], os.environ)
         for notice in notices:
             print(f"wsgiapp: {notice}", file=sys.stderr)
         exit_status: int = arguments.run(settings_now, arguments)

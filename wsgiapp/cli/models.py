@@ -17,6 +17,7 @@ from wsgiapp.management.config_watch import DEFAULT_POLL_SECONDS, ConfigWatch
 from wsgiapp.management.control_plane import ControlPlane, ModelOverview
 from wsgiapp.observability import logs
 from wsgiapp.settings.schema import Settings
+from wsgiapp.settings.started import Started
 from wsgiapp.tfserving import saved_model_show, version_dirs
 from wsgiapp.tfserving.messages import ModelVersionStatus
 
@@ -141,7 +142,9 @@ def _show(settings: Settings, arguments: Namespace) -> int:
 
 @contextmanager
 def _control(settings: Settings) -> Iterator[ControlPlane]:
-    backend = ModelServer(settings.backend.address, message_bytes=settings.backend.message_bytes)
+    started = Started.read(settings.run)
+    address = (started.applied(settings) if started else settings).backend.call_address
+    backend = ModelServer(address, message_bytes=settings.backend.message_bytes)
     try:
         yield ControlPlane(settings, backend)
     finally:

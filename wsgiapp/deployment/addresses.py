@@ -18,8 +18,10 @@ def require_free(settings: Settings) -> None:
         if settings.tls.certificate:
             needed.append(("tls", "https_port", http.host, settings.tls.https_port))
     if settings.app.backend != "external":
-        if backend.socket_path and _is_listening(backend.socket_path):
-            raise StackError(f"backend.address: somebody listens on {backend.address}; use another path")
+        sockets = {"address": backend.socket_path, "socket": Path(backend.socket) if backend.socket else None}
+        for name, path in sockets.items():
+            if path and _is_listening(path):
+                raise StackError(f"backend.{name}: somebody listens on unix:{path}; use another path")
         if not backend.socket_path:
             needed.append(("backend", "address", backend.host, backend.port))
         if backend.rest_port:

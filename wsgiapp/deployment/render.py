@@ -1,6 +1,7 @@
 """The configuration files of the other programs, made from `conf/` and the settings."""
 
 import os
+import pwd
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,7 +9,7 @@ from tempfile import TemporaryDirectory
 from wsgiapp.deployment import app_server, supervisor
 from wsgiapp.deployment import nginx as nginx_program
 from wsgiapp.deployment.supervisor_file import fill_supervisor_file
-from wsgiapp.deployment.template_values import template_values
+from wsgiapp.deployment.template_values import nginx_user, template_values
 from wsgiapp.errors import SettingsError
 from wsgiapp.management import models_file
 from wsgiapp.settings.constraints import MAX_SOCKET_PATH_BYTES
@@ -18,6 +19,7 @@ from wsgiapp.settings.templates import fill_file, replace_file
 # supervisord adds its pid to its socket's path for a moment.
 MAX_CONTROL_SOCKET_PATH_BYTES = MAX_SOCKET_PATH_BYTES - len(".4194304") - 1
 MODELSERVER_TEMPLATES = {"embedded": "modelserver", "container": "container", "external": None}
+FOLDER_MODE = 0o750
 INCLUDED = ("supervisor.d", "nginx.d")
 USERS = "user-"  # begins the names of the user's own files among the included ones
 
@@ -37,7 +39,8 @@ def render(settings: Settings, *, models: bool = True) -> set[str]:
         raise SettingsError("tls.certificate: HTTPS needs Nginx, and there is none; install it, or leave this empty")
     values = template_values(settings, nginx)
     for folder in (settings.run, settings.metrics, settings.logs, settings.cache, Path(values["tmp"])):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    _close_to_others(settings)
     texts = _supervisor_texts(settings, values, nginx)
     if nginx:
         texts |= _nginx_texts(settings, values)
@@ -45,7 +48,10 @@ def render(settings: Settings, *, models: bool = True) -> set[str]:
         _check(settings, nginx, texts, Path(checked))
     if models:
         texts["models.config"] = fill_file(settings.conf / "models.config", models_file.placeholders(settings))
-    return _remove_others(settings.run, texts) | _write(settings.run, texts)
+    changed = _remove_others(settings.run, texts) | _write(settings.run, texts)
+    if models:
+        (settings.run / "models.config").chmod(0o644)  # a container's user may be another one
+    return changed
 
 
 def _check_home(settings: Settings) -> None:
@@ -53,6 +59,19 @@ def _check_home(settings: Settings) -> None:
         raise SettingsError(f"WSGIAPP_HOME = {settings.home}: too long a path for Unix sockets; use a shorter one")
     if set(str(settings.home)) & set("*?["):
         raise SettingsError(f"WSGIAPP_HOME = {settings.home}: supervisord cannot take a path with * ? or [")
+
+
+def _close_to_others(settings: Settings) -> None:
+    """Folders of earlier versions were open to all. Where root runs the stack, Nginx's workers enter the run folder by
+    its group, which the sockets in it inherit."""
+    for folder in (settings.run, settings.logs):
+        mode = folder.stat().st_mode
+        if mode & 0o007:
+            folder.chmod(FOLDER_MODE)
+    user = nginx_user(settings.home)
+    if user and user != "root":
+        os.chown(settings.run, -1, pwd.getpwnam(user).pw_gid)
+        settings.run.chmod(0o2000 | FOLDER_MODE)
 
 
 def _supervisor_texts(settings: Settings, values: Mapping[str, str], nginx: str | None) -> dict[str, str]:

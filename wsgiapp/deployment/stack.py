@@ -43,9 +43,9 @@ class Stack:
 
     def __init__(self, settings: Settings, report: Report = lambda line: None) -> None:
         """`settings` are those that are wanted now; see `stack_settings` for the variables among them."""
-        self._wanted = settings
+        self._wanted = settings.in_stack()
         self._started = Started.read(settings.run)
-        self._settings = self._started.applied(settings) if self._started else settings
+        self._settings = self._started.applied(self._wanted) if self._started else self._wanted
         self._report = report
         self._supervisor = Supervisor(settings.run)
         self._logs = LogTails(settings.logs)
@@ -287,7 +287,9 @@ class Stack:
 
     def _what_is_missing(self) -> str:
         """For the operator: with the model server's address, which clients are not told."""
-        return f"{'; '.join(self._missing)} (model server: {self._settings.backend.address})" if self._missing else ""
+        return (
+            f"{'; '.join(self._missing)} (model server: {self._settings.backend.call_address})" if self._missing else ""
+        )
 
     def _require_starting(self, process: Process, starts: set[int]) -> None:
         """Raise `StackError` for a process that supervisord starts again and again; `starts` are the pids so far."""

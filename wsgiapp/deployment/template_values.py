@@ -30,7 +30,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
     read_timeout = int(max(deadlines)) + 5  # the worker answers at the deadline: Nginx comes later
     # a promotion loads, moves the label, and may have to undo both
     management_timeout = int(3 * settings.management.seconds) + 10
-    nginx_user = _nginx_user(settings.home)
+    user = nginx_user(settings.home)
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     headers = [*nginx_errors.own_headers(), *nginx_listeners.headers(settings)]
     values = {
@@ -79,12 +79,12 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "server_headers": INDENT.join(headers),
         "stop_seconds": int(http.drain_seconds) + 5,
         "tmp": settings.home / "tmp",
-        "serving_flags": " ".join([*serving_flags(settings.backend), *_operations_flag(settings.backend)]),
+        "serving_flags": " ".join([*serving_flags(settings.backend), *_own_flags(settings)]),
         # supervisord rejects a mode for a TCP socket
-        "socket_mode": "socket_mode=0666" if nginx else "",
+        "socket_mode": "socket_mode=0660" if nginx else "",
         "supervisor_user": "user=root" if os.geteuid() == 0 else "",
-        "user": f"user {nginx_user};" if nginx_user else "",
-        "uwsgi_socket_owner": f"chown-socket = {nginx_user}" if nginx_user and nginx else "",
+        "user": f"user {user};" if user else "",
+        "uwsgi_socket_owner": f"chown-socket = {user}" if user and nginx else "",
         "worker_entries": _worker_entries(settings, predictions),
         "workers": settings.workers,
         **app_server.template_values(settings, nginx),
@@ -127,15 +127,22 @@ def _listen_flags(backend: Backend) -> str:
     if backend.socket_path:
         return f'--host={backend.rest_host} --port=0 --grpc_socket_path="{backend.socket_path}"'
     # `make up` after a kill -9 of supervisord starts another one beside it. Two stacks never share it: see addresses.
-    return f"--host={backend.host} --port={backend.port} --grpc_channel_arguments=grpc.so_reuseport=1"
+    port = f"--host={backend.host} --port={backend.port} --grpc_channel_arguments=grpc.so_reuseport=1"
+    if not backend.socket:
+        return port
+    return f'{port} --grpc_socket_path="{backend.socket}" --management={backend.management}'
 
 
-def _operations_flag(backend: Backend) -> list[str]:
-    """Only the built-in server has it."""
-    return [f'--operation_libraries="{backend.operation_libraries}"'] if backend.operation_libraries else []
+def _own_flags(settings: Settings) -> list[str]:
+    """Only the built-in server has them."""
+    roots = ",".join(filter(None, [str(settings.home / "models"), settings.backend.model_roots]))
+    flags = [f'--model_roots="{roots}"']
+    if settings.backend.operation_libraries:
+        flags.append(f'--operation_libraries="{settings.backend.operation_libraries}"')
+    return flags
 
 
-def _nginx_user(home: Path) -> str:
+def nginx_user(home: Path) -> str:
     """As whom Nginx's workers drop root's rights, where that user can still reach the socket; empty without root's."""
     if os.geteuid() != 0:
         return ""

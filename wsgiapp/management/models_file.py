@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsgiapp.errors import Conflict, InvalidArgument, InvalidField, SettingsError
 from wsgiapp.settings.schema import Settings
-from wsgiapp.settings.templates import fill, replace_file, replace_files
+from wsgiapp.settings.templates import as_owner, fill, replace_file, replace_files
 from wsgiapp.tfserving import model_config
 from wsgiapp.tfserving.messages import ModelServerConfig
 
@@ -68,7 +68,8 @@ class ModelsFile:
 
     def clear_intent(self) -> None:
         """What was intended has been done, or was undone."""
-        self._intent_path.unlink(missing_ok=True)
+        with as_owner(self._intent_path.parent):
+            self._intent_path.unlink(missing_ok=True)
 
     def require_known_folders(self, config: ModelServerConfig) -> None:
         """What comes over HTTP may name the folders that hold models already, and no other ones."""
@@ -85,7 +86,9 @@ class ModelsFile:
     def locked(self) -> Iterator[None]:
         """One change at a time, among all processes. Raises `Conflict` while another one is under way."""
         self._settings.run.mkdir(parents=True, exist_ok=True)
-        with (self._settings.run / "models.lock").open("w") as file:
+        with as_owner(self._settings.run):
+            file = (self._settings.run / "models.lock").open("w")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as exc:

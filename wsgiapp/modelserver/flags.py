@@ -45,6 +45,7 @@ class Flags:
     host: str
     port: int
     grpc_socket_path: str
+    management: str
     grpc_channel_arguments: tuple[tuple[str, int | str], ...]
     grpc_max_threads: int
     ssl_config_file: Path | None
@@ -57,6 +58,7 @@ class Flags:
     model_base_path: str
     model_config_file: Path | None
     model_config_file_poll_wait_seconds: float
+    model_roots: tuple[Path, ...]
     file_system_poll_wait_seconds: float
     allow_version_labels_for_unavailable_models: bool
     max_num_load_retries: int
@@ -122,7 +124,18 @@ def _add_grpc(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--host", default="0.0.0.0", help="address to listen on, for gRPC and REST (not a flag of TF Serving)")
     add("--port", type=_port, default=8500, help="TCP port; 0: none, see --grpc_socket_path (default: %(default)s)")
-    add("--grpc_socket_path", default="", help="UNIX socket to listen on, besides the port")
+    add(
+        "--grpc_socket_path",
+        default="",
+        help="UNIX socket to listen on, besides the port; for this user and the group (mode 0660)",
+    )
+    add(
+        "--management",
+        choices=("all", "socket"),
+        default="all",
+        help="where reloads, the profiler, the configuration and metrics are answered over gRPC: everywhere, as TF "
+        "Serving does, or on the UNIX socket only (not a flag of TF Serving; default: %(default)s)",
+    )
     add(
         "--grpc_channel_arguments",
         type=_channel_arguments,
@@ -133,8 +146,9 @@ def _add_grpc(parser: argparse.ArgumentParser) -> None:
     add(
         "--grpc_max_threads",
         type=_whole,
-        default=16,
-        help="calls answered at the same time; the others wait (default: %(default)s)",
+        default=0,
+        help="predictions run at the same time, shared fairly among the models; the others wait; 0: 16, or two a model "
+        "where that is more (default: %(default)s)",
     )
     add("--ssl_config_file", type=Path, default=None, help="SSLConfig in text format, with the keys in it: TLS")
     _add_switch(group, "--enable_profiler", "answer TensorFlow's profiler service on the same port", default=True)
@@ -165,6 +179,14 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         help="seconds between two polls of that file for changes; 0: it is read once (default: %(default)s)",
+    )
+    add(
+        "--model_roots",
+        type=_paths,
+        default=(),
+        metavar="PATH,...",
+        help="load models below these folders only, and below those that hold the models of the start; symbolic links "
+        "that lead out are rejected (not a flag of TF Serving; default: any folder)",
     )
     add(
         "--file_system_poll_wait_seconds",
@@ -256,6 +278,8 @@ def _contradiction(flags: Flags) -> str:
     """What is wrong with a pair of flags, in TF Serving's texts; empty where nothing is."""
     if flags.batching_parameters_file and not flags.enable_batching:
         return f"{texts.BATCHING_NOT_ENABLED} Add --enable_batching, or leave --batching_parameters_file out."
+    if flags.management == "socket" and not flags.grpc_socket_path:
+        return "--management=socket needs --grpc_socket_path: without it nothing could be managed"
     ops = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
     if flags.tensorflow_session_parallelism > 0 and all(threads > 0 for threads in ops):
         return texts.PARALLELISM_CONFLICT

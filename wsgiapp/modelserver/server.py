@@ -3,8 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import grpc
@@ -12,17 +11,20 @@ import grpc
 from wsgiapp.modelserver import text_configs
 from wsgiapp.modelserver.flags import Flags
 from wsgiapp.modelserver.lifecycle.config_file import ConfigFile
-from wsgiapp.modelserver.lifecycle.config_reloads import MAX_PENDING_RELOADS, ConfigReloads
+from wsgiapp.modelserver.lifecycle.config_reloads import ConfigReloads
 from wsgiapp.modelserver.lifecycle.leases import Leases
 from wsgiapp.modelserver.lifecycle.loader import DEFAULT_THREADS, Loader
 from wsgiapp.modelserver.lifecycle.loading import LoadOptions, load
+from wsgiapp.modelserver.lifecycle.model_roots import ModelRoots
 from wsgiapp.modelserver.lifecycle.model_table import ModelTable
 from wsgiapp.modelserver.lifecycle.reconciler import Reconciler
 from wsgiapp.modelserver.lifecycle.threads import WaitDeadline, remaining
 from wsgiapp.modelserver.lifecycle.versions import Retries
 from wsgiapp.modelserver.rest_worker import RestWorker
 from wsgiapp.modelserver.rpc import credentials, management_service
+from wsgiapp.modelserver.rpc.admission import Admission
 from wsgiapp.modelserver.rpc.health import Health
+from wsgiapp.modelserver.rpc.listener import UNIX, Listener
 from wsgiapp.modelserver.rpc.model_service import ModelService
 from wsgiapp.modelserver.rpc.monitoring import CountingInterceptor, Metrics
 from wsgiapp.modelserver.rpc.prediction_service import PredictionService
@@ -31,7 +33,7 @@ from wsgiapp.modelserver.servables import operations
 from wsgiapp.modelserver.servables.batching import BatchScheduler
 from wsgiapp.modelserver.servables.batching_parameters import read_parameters
 from wsgiapp.modelserver.servables.servable import InferenceOptions
-from wsgiapp.tfserving import texts
+from wsgiapp.tfserving import model_config, texts
 from wsgiapp.tfserving.messages import ModelServerConfig
 from wsgiapp.tfserving.stubs import add_model_service, add_prediction_service
 
@@ -54,11 +56,16 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
     operations.load_libraries(flags.operation_libraries)
     tls = credentials.read(flags.ssl_config_file) if flags.ssl_config_file else None
     table = ModelTable()
-    loader = _loader(flags, table)
+    roots = ModelRoots(flags.model_roots, model_config.models_of(config, where="the configuration").values())
+    loader = _loader(flags, table, roots)
     leases = Leases(table, loader)
     reconciler = Reconciler(table, loader, max(0.0, flags.file_system_poll_wait_seconds))
-    reloads = ConfigReloads(leases, reconciler, allow_unavailable=flags.allow_version_labels_for_unavailable_models)
+    reloads = ConfigReloads(
+        leases, reconciler, roots=roots, allow_unavailable=flags.allow_version_labels_for_unavailable_models
+    )
     health, metrics, profiler = Health(leases), Metrics(leases, loader), ProfilerService()
+    admission = Admission(flags.grpc_max_threads)
+    leases.subscribe(lambda: admission.set_models(max(1, len(leases.availability()))))
     rest = _rest_worker(flags)
     try:
         reloads.start(config)
@@ -69,10 +76,15 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
             return reconciler.stop(CLOSE_SECONDS)
         if not loaded:
             log.warning("some models still load after %.0f s; serving the others", flags.first_load_seconds)
-        server = _grpc_server(flags, leases, reloads, health, metrics)
-        if flags.enable_profiler:
-            server.add_generic_rpc_handlers((profiler.handler(),))
-        _open_ports(server, flags, tls, rest)
+        listeners = _listeners(flags, metrics, rest)
+        for listener in listeners:
+            add_prediction_service(PredictionService(leases, _inference_options(flags), admission), listener.server)
+            add_model_service(ModelService(leases, reloads), listener.server)
+            health.add_to(listener.server)
+            listener.server.add_generic_rpc_handlers((management_service.handler(reloads, metrics),))
+            if flags.enable_profiler:
+                listener.server.add_generic_rpc_handlers((profiler.handler(),))
+        _open_ports(listeners, tls, rest)
         config_file = _config_file(flags, config, reloads)
         if config_file:
             config_file.start()
@@ -87,14 +99,15 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
             config_file.stop(0)
         if rest:
             rest.stop(remaining(deadline))
-        server.stop(remaining(deadline)).wait()
+        for stopped in [listener.server.stop(remaining(deadline)) for listener in listeners]:
+            stopped.wait()
         return reconciler.stop(CLOSE_SECONDS)
     finally:
         if rest:
             rest.stop(0)
 
 
-def _load_options(flags: Flags) -> LoadOptions:
+def _load_options(flags: Flags, roots: ModelRoots) -> LoadOptions:
     """Raises `SettingsError` for a file of batching parameters that is not one."""
     scheduler = None
     if flags.enable_batching:
@@ -109,6 +122,7 @@ def _load_options(flags: Flags) -> LoadOptions:
         inter_op_threads=threads[1],
         prefer_tflite=flags.prefer_tflite_model,
         scheduler=scheduler,
+        roots=roots,
         inference=_inference_options(flags),
     )
 
@@ -120,58 +134,58 @@ def _inference_options(flags: Flags) -> InferenceOptions:
     )
 
 
-def _loader(flags: Flags, table: ModelTable) -> Loader:
+def _loader(flags: Flags, table: ModelTable, roots: ModelRoots) -> Loader:
     """Raises `SettingsError` for a file of batching parameters that is not one."""
     max_pause = max(0.0, flags.load_retry_interval_micros / 1e6)  # a negative one: no pause
     return Loader(
         table,
-        partial(load, options=_load_options(flags)),
+        partial(load, options=_load_options(flags, roots)),
         Retries(max_retries=flags.max_num_load_retries, max_pause=max_pause),
         load_threads=flags.num_load_threads or DEFAULT_THREADS,
         unload_threads=flags.num_unload_threads or DEFAULT_THREADS,
     )
 
 
-def _grpc_server(flags: Flags, leases: Leases, reloads: ConfigReloads, health: Health, metrics: Metrics) -> grpc.Server:
+def _listeners(flags: Flags, metrics: Metrics, rest: RestWorker | None) -> list[Listener]:
+    """One for the port, one for the socket, one for the REST worker."""
     options: Mapping[str, int | str] = {
         "grpc.max_receive_message_length": -1,  # as TF Serving: the gateway has limits, the model server none
         "grpc.max_send_message_length": -1,
         "grpc.so_reuseport": 0,  # a port that is taken is an error, not a share of its calls
         **dict(flags.grpc_channel_arguments),
     }
-    server = grpc.server(
-        # Reloads wait on these threads, too, and must leave one to predictions.
-        ThreadPoolExecutor(max_workers=max(flags.grpc_max_threads, MAX_PENDING_RELOADS + 2), thread_name_prefix="call"),
-        options=list(options.items()),
-        interceptors=[CountingInterceptor(metrics)],
-    )
-    add_prediction_service(PredictionService(leases, _inference_options(flags)), server)
-    add_model_service(ModelService(leases, reloads), server)
-    health.add_to(server)
-    server.add_generic_rpc_handlers((management_service.handler(reloads, metrics),))
-    return server
-
-
-def _open_ports(server: grpc.Server, flags: Flags, tls: grpc.ServerCredentials | None, rest: RestWorker | None) -> None:
-    """Listen at the addresses of the flags, and log each in TF Serving's form."""
-    addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
+    addresses = {}
+    if flags.port:
+        addresses[f"{flags.host}:{flags.port}"] = flags.management == "all"
     if flags.grpc_socket_path:
-        addresses.append(f"unix:{flags.grpc_socket_path}")
-    for address in addresses:
-        if tls is None:
-            server.add_insecure_port(address)
-        else:
-            server.add_secure_port(address, tls)
+        addresses[f"{UNIX}{flags.grpc_socket_path}"] = True
     if rest:
-        server.add_insecure_port(rest.backend_address)
-    server.start()
-    for address in addresses:
-        path = address.removeprefix("unix:")
-        if path != address:
+        addresses[rest.backend_address] = True
+    return [
+        Listener(
+            address,
+            manages=manages,
+            slots=flags.grpc_max_threads,
+            options=list(options.items()),
+            interceptors=[CountingInterceptor(metrics)],
+        )
+        for address, manages in addresses.items()
+    ]
+
+
+def _open_ports(listeners: Sequence[Listener], tls: grpc.ServerCredentials | None, rest: RestWorker | None) -> None:
+    """Listen at all addresses, and log each of the flags' in TF Serving's form."""
+    for listener in listeners:
+        is_private = rest is not None and listener.address == rest.backend_address
+        listener.open(None if is_private else tls)
+        if is_private:
+            continue
+        path = listener.address.removeprefix(UNIX)
+        if path != listener.address:
             log.info("%s", texts.RUNNING_GRPC_AT_SOCKET.format(path=path))
         else:
-            log.info("%s", texts.RUNNING_GRPC.format(address=address))
-        log.info("serving gRPC on %s", address)
+            log.info("%s", texts.RUNNING_GRPC.format(address=path))
+        log.info("serving gRPC on %s", listener.address)
 
 
 def _config_file(flags: Flags, config: ModelServerConfig, reloads: ConfigReloads) -> ConfigFile | None:

@@ -73,7 +73,7 @@ class Server(pywsgi.WSGIServer):
         beside.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(beside))
-        beside.chmod(0o666)  # Nginx's workers may run as another user
+        beside.chmod(0o660)  # Nginx's workers may run as another user of the folder's group
         listener.listen(BACKLOG)
         beside.replace(path)
         self._own = StreamServer(listener, self._handle_own, spawn=self.pool)

@@ -93,6 +93,13 @@ class BackendAddress:
         return _socket_path_violation(path) if kind == "unix" else _host_port_violation(value)
 
 
+class SocketPath:
+    """An absolute path that a Unix socket can have, or nothing."""
+
+    def violation(self, value: str) -> str:
+        return _socket_path_violation(value) if value else ""
+
+
 def _host_port_violation(value: str) -> str:
     host, _, port = value.rpartition(":")
     if not re.fullmatch(HOST.expression, host) or not re.fullmatch(r"[0-9]{1,5}", port):
@@ -102,7 +109,7 @@ def _host_port_violation(value: str) -> str:
 
 def _socket_path_violation(path: str) -> str:
     if not path.startswith("/") or not Path(path).name:
-        return "a Unix socket needs an absolute path, like unix:/run/serving.sock"
+        return "a Unix socket needs an absolute path, like /run/serving.sock"
     if violation := FILE_PATH.violation(path):
         return violation
     if len(os.fsencode(Path(path))) > MAX_SOCKET_PATH_BYTES:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wsgiapp.settings.tables.backend import Backend, Container, Management
@@ -11,6 +11,7 @@ from wsgiapp.settings.tables.gateway import App, Http, Limits, Log, Nginx
 from wsgiapp.settings.tables.models import Model
 from wsgiapp.settings.tables.tls import Tls
 
+MODEL_SERVER_SOCKET = "modelserver.sock"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TABLES: Mapping[str, type] = {
     "app": App,
@@ -65,6 +66,15 @@ class Settings:
     def control_socket(self) -> Path:
         """Where supervisord listens for supervisorctl."""
         return control_socket(self.run)
+
+    def in_stack(self) -> "Settings":
+        """With the Unix socket of the stack's own model server, or without one where it has none of its own.
+
+        A worker that was started without a stack knows nothing of such a socket, and calls `backend.address`.
+        """
+        has_one = self.app.backend == "embedded" and not self.backend.socket_path
+        socket = self.backend.socket or str(self.run / MODEL_SERVER_SOCKET) if has_one else ""
+        return replace(self, backend=replace(self.backend, socket=socket))
 
     @property
     def beats_socket(self) -> Path:

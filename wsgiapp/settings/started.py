@@ -83,15 +83,17 @@ class Started:
         return lines
 
     def applied(self, settings: Settings) -> Settings:
-        """The settings as a restart applies them: what it cannot change is as the stack was started."""
+        """The settings as a restart applies them: what it cannot change is as the stack was started.
+
+        A setting that was not there yet, when the stack was started by an earlier version, has its default: what runs
+        knows nothing of it.
+        """
         tables = {}
         for table, kind in TABLES.items():
             kept = {
-                field.name: self.values[f"{table}.{field.name}"]
+                field.name: self.values.get(f"{table}.{field.name}", field.default)
                 for field, declaration in declarations(kind)
-                if declaration.after_change is DOWN_AND_UP
-                and not declaration.secret
-                and f"{table}.{field.name}" in self.values
+                if declaration.after_change is DOWN_AND_UP and not declaration.secret
             }
             tables[table] = replace(getattr(settings, table), **kept)
         return replace(settings, **tables)

@@ -10,6 +10,7 @@ import pytest
 from support.fake_servable import FakeServable, signature
 from support.processes import SHARED_DATA, poll
 from support.serving_client import ServingClient, example, examples, failure, model_spec, outputs_of, predict_request
+from wsgiapp.modelserver.rpc.admission import Admission
 from wsgiapp.modelserver.rpc.prediction_service import PredictionService
 from wsgiapp.modelserver.servables.servable import InferenceOptions
 from wsgiapp.tfserving.messages import (
@@ -312,7 +313,7 @@ def test_an_unexpected_error_is_logged_and_answered_in_plain_words(caplog: pytes
         raise KeyError("secret")
 
     servable = FakeServable({"y:0": broken}, serving_default=signature("predict", {}, {"y": "y:0"}))
-    service = PredictionService(OneServable(servable), InferenceOptions())
+    service = PredictionService(OneServable(servable), InferenceOptions(), Admission())
     with pytest.raises(Aborted) as caught:
         service.Predict(predict_request(model_spec("m"), {}), Context())
     assert caught.value.args == (grpc.StatusCode.INTERNAL, "the model server failed (KeyError); its log says why")
@@ -322,7 +323,7 @@ def test_an_unexpected_error_is_logged_and_answered_in_plain_words(caplog: pytes
 
 def test_nothing_is_run_for_a_call_that_has_ended() -> None:
     servable = FakeServable({}, serving_default=signature("predict", {}, {"y": "y:0"}))
-    service = PredictionService(OneServable(servable), InferenceOptions())
+    service = PredictionService(OneServable(servable), InferenceOptions(), Admission())
     with pytest.raises(Aborted) as caught:
         service.Predict(predict_request(model_spec("m"), {}), Context(active=False))
     assert caught.value.args[0] is grpc.StatusCode.CANCELLED

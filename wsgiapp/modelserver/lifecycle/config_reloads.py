@@ -8,6 +8,7 @@ import grpc
 from wsgiapp.errors import SettingsError
 from wsgiapp.modelserver.errors import ServingError
 from wsgiapp.modelserver.lifecycle.leases import Leases
+from wsgiapp.modelserver.lifecycle.model_roots import ANYWHERE, ModelRoots
 from wsgiapp.modelserver.lifecycle.outcome import Failure
 from wsgiapp.modelserver.lifecycle.reconciler import Change, Reconciler
 from wsgiapp.modelserver.lifecycle.threads import WaitDeadline
@@ -23,8 +24,17 @@ MAX_PENDING_RELOADS = 4
 class ConfigReloads:
     """Applies one configuration after the other, never two at the same time."""
 
-    def __init__(self, leases: Leases, reconciler: Reconciler, *, allow_unavailable: bool = False) -> None:
-        """With `allow_unavailable` a new label may point at a version that is not AVAILABLE."""
+    def __init__(
+        self,
+        leases: Leases,
+        reconciler: Reconciler,
+        *,
+        roots: ModelRoots = ANYWHERE,
+        allow_unavailable: bool = False,
+    ) -> None:
+        """Base paths are below the `roots`. With `allow_unavailable` a new label may point at a version that is not
+        AVAILABLE."""
+        self._roots = roots
         self._leases = leases
         self._reconciler = reconciler
         self._allow_unavailable = allow_unavailable
@@ -117,9 +127,12 @@ class ConfigReloads:
                 problem = texts.PLATFORM_CHANGED.format(name=each.name, old=before[each.name], new=platform)
                 raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"{problem}; give it another name")
         try:
-            return model_config.models_of(config, where="ModelServerConfig")
+            models = model_config.models_of(config, where="ModelServerConfig")
         except SettingsError as exc:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, str(exc)) from exc
+        for each in models.values():
+            self._roots.check_base_path(each)
+        return models
 
     def _commit(self, config: ModelServerConfig, models: Mapping[str, ModelConfig]) -> Change:
         copy = ModelServerConfig()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wsgiapp.modelserver.lifecycle.model_roots import ANYWHERE, ModelRoots
 from wsgiapp.modelserver.lifecycle.warmup import warm_up
 from wsgiapp.modelserver.servables.batching import BatchedServable, BatchScheduler
 from wsgiapp.modelserver.servables.saved_model import SavedModelServable
@@ -19,7 +20,8 @@ class LoadOptions:
     `tags` choose the meta graph of a SavedModel. Each recorded request of the warm-up is answered `warmup_iterations`
     times. `intra_op_threads` are TensorFlow's (0: the cores), and so are `inter_op_threads` (0: by the length of the
     calls, see `session_call`). `prefer_tflite` takes a version's `model.tflite`, where it has one, instead of its
-    SavedModel. With a `scheduler`, requests share runs. `inference` is how the recorded requests are answered.
+    SavedModel. With a `scheduler`, requests share runs. Files are read below the `roots` alone. `inference` is how the
+    recorded requests are answered.
     """
 
     tags: tuple[str, ...] = (SERVE_TAG,)
@@ -28,11 +30,13 @@ class LoadOptions:
     inter_op_threads: int = 0
     prefer_tflite: bool = False
     scheduler: BatchScheduler | None = None
+    roots: ModelRoots = ANYWHERE
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
 
 def load(path: Path, options: LoadOptions) -> Servable:
     """The version in the directory `path`, warmed up. Raises `ServingError` in one line that names the directory."""
+    options.roots.check_files(path)
     servable = _open(path, options)
     try:
         warm_up(servable, path, options.inference, iterations=options.warmup_iterations)

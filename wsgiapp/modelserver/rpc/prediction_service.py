@@ -11,6 +11,7 @@ from wsgiapp.modelserver.inference.multi_inference import multi_inference
 from wsgiapp.modelserver.inference.predict import predict
 from wsgiapp.modelserver.inference.regress import regress
 from wsgiapp.modelserver.lifecycle.leases import Leases
+from wsgiapp.modelserver.rpc.admission import Admission
 from wsgiapp.modelserver.servables.servable import InferenceOptions, Servable
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import (
@@ -35,31 +36,32 @@ SIGNATURE_DEF = "signature_def"
 class PredictionService(PredictionServiceServicer):
     """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
-    def __init__(self, leases: Leases, options: InferenceOptions) -> None:
+    def __init__(self, leases: Leases, options: InferenceOptions, admission: Admission) -> None:
         self._leases = leases
         self._options = options
+        self._admission = admission
 
     def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
-        with aborting(context), self._lease(_spec(request), context) as (version, servable):
+        with aborting(context), self._slot(_spec(request), context) as (version, servable):
             response = predict(servable, request, self._options)
             response.model_spec.version.value = version
             return response
 
     def Classify(self, request: ClassificationRequest, context: grpc.ServicerContext) -> ClassificationResponse:
-        with aborting(context), self._lease(_spec(request), context) as (version, servable):
+        with aborting(context), self._slot(_spec(request), context) as (version, servable):
             response = classify(servable, request, self._options)
             response.model_spec.version.value = version
             return response
 
     def Regress(self, request: RegressionRequest, context: grpc.ServicerContext) -> RegressionResponse:
-        with aborting(context), self._lease(_spec(request), context) as (version, servable):
+        with aborting(context), self._slot(_spec(request), context) as (version, servable):
             response = regress(servable, request, self._options)
             response.model_spec.version.value = version
             return response
 
     def MultiInference(self, request: MultiInferenceRequest, context: grpc.ServicerContext) -> MultiInferenceResponse:
         spec = request.tasks[0].model_spec if request.tasks else ModelSpec()
-        with aborting(context), self._lease(spec, context) as (version, servable):
+        with aborting(context), self._slot(spec, context) as (version, servable):
             response = multi_inference(servable, request, self._options)
             for result in response.results:
                 result.model_spec.version.value = version
@@ -84,6 +86,12 @@ class PredictionService(PredictionServiceServicer):
             response.model_spec.version.value = version
             response.metadata[SIGNATURE_DEF].Pack(signatures)
         return response
+
+    @contextmanager
+    def _slot(self, spec: ModelSpec, context: grpc.ServicerContext) -> Iterator[tuple[int, Servable]]:
+        """As `_lease`, and a slot to run it in. What is not there is not waited for."""
+        with self._lease(spec, context) as leased, self._admission.slot(spec.name, context):
+            yield leased
 
     @contextmanager
     def _lease(self, spec: ModelSpec, context: grpc.ServicerContext) -> Iterator[tuple[int, Servable]]:

@@ -12,6 +12,7 @@ from wsgiapp.settings.constraints import (
     Pattern,
     Range,
     ShellWords,
+    SocketPath,
 )
 from wsgiapp.settings.declaration import DOWN_AND_UP, MAX_SECONDS, RESTART, setting
 
@@ -28,6 +29,28 @@ class Backend:
         "where the model server's gRPC is: host:port, or `unix:/absolute/path` of a Unix socket",
         DOWN_AND_UP,
         BackendAddress(),
+    )
+    socket: str = setting(
+        "",
+        "Unix socket of the built-in model server, by which the workers and `wsgiapp models` call it: nobody but the "
+        "stack's user and group can; `address` is then for other gRPC clients; empty: `modelserver.sock` in the run "
+        "folder; not used with another model server, or where `address` is a Unix socket itself",
+        DOWN_AND_UP,
+        SocketPath(),
+    )
+    management: str = setting(
+        "socket",
+        "who may change or reveal what the built-in model server loads: `socket`, who can reach its Unix socket; "
+        "`all`, also every gRPC client of `address`, as TensorFlow Serving has it: any user of the machine is one",
+        DOWN_AND_UP,
+        Choice(("socket", "all")),
+    )
+    model_roots: str = setting(
+        "",
+        "folders below which the built-in model server may load models, with commas between them, besides the models' "
+        "folder and those that hold the base paths of `models.config` when it starts; `/` allows all",
+        DOWN_AND_UP,
+        FILE_PATH,
     )
     message_bytes: int = setting(
         64 * 2**20,
@@ -90,6 +113,11 @@ class Backend:
         """The Unix socket, or `None` where the address is host:port."""
         kind, _, path = self.address.partition(":")
         return Path(path) if kind == "unix" else None
+
+    @property
+    def call_address(self) -> str:
+        """Where the processes of the stack call the model server."""
+        return f"unix:{self.socket}" if self.socket and not self.socket_path else self.address
 
     @property
     def host(self) -> str:

@@ -2,7 +2,18 @@
 
 from dataclasses import dataclass
 
-from wsgiapp.settings.constraints import COMPATIBILITY, HOST, IPV4, TEXT, URL_PATH, Choice, Networks, Origins, Range
+from wsgiapp.settings.constraints import (
+    COMPATIBILITY,
+    HOST,
+    IPV4,
+    TEXT,
+    URL_PATH,
+    Choice,
+    Networks,
+    Origins,
+    Pattern,
+    Range,
+)
 from wsgiapp.settings.declaration import DOWN_AND_UP, MAX_SECONDS, RESTART, setting
 
 # Nginx reads sizes and counts of at most 63 bits; what comes near is a slip.
@@ -29,6 +40,13 @@ class App:
         "you know them better (conf/gunicorn.py, conf/uwsgi.ini); Nginx speaks HTTP to gunicorn, uwsgi to uWSGI",
         DOWN_AND_UP,
         Choice(("builtin", "gunicorn", "uwsgi")),
+    )
+    user: str = setting(
+        "",
+        "as whom everything runs where root starts it; empty: `wsgiapp` or `www-data`, if there is such a user who can "
+        "read all that is needed, or else root, with a warning; `root`: without one; where others start it, as them",
+        DOWN_AND_UP,
+        Pattern(r"([a-z_][a-z0-9_.-]{0,31})?", "a user's name"),
     )
     workers: int = setting(
         0,
