@@ -14,7 +14,9 @@ from typing import Any, Protocol
 from gevent import pywsgi
 
 from wsgiapp.server.body import Body
+from wsgiapp.server.client_watch import ClientWatch
 from wsgiapp.server.request_head import MalformedRequest, read_head
+from wsgiapp.web.client_gone import CLIENT_KEY
 from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors
 from wsgiapp.web.problems import DETAIL_BY_STATUS, failure_response
@@ -40,6 +42,7 @@ class Serving(Protocol):
     date: str  # the header for now
     draining: bool  # each connection closes with its next answer
     closing: bool  # those that wait for a request close, too
+    client_watch: ClientWatch
     cors: Cors
     as_flask: bool  # see `http.compatibility`
 
@@ -145,6 +148,7 @@ class Handler(pywsgi.WSGIHandler):
             chunked_input="HTTP_TRANSFER_ENCODING" in variables,
         )
         environ["wsgi.input_terminated"] = True
+        environ[CLIENT_KEY] = (self.server.client_watch.abortable, self.socket)
         if isinstance(self.client_address, tuple):
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = str(self.client_address[0]), str(self.client_address[1])
         return environ

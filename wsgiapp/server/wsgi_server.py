@@ -12,6 +12,7 @@ from gevent import pywsgi
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
+from wsgiapp.server.client_watch import ClientWatch
 from wsgiapp.server.connection import Handler, date_header
 from wsgiapp.settings.schema import Settings
 from wsgiapp.web.cors import Cors
@@ -39,6 +40,7 @@ class Server(pywsgi.WSGIServer):
         self.date = date_header()
         self.draining = False  # accepts nothing, closes each connection with its next answer
         self.closing = False  # closes connections that wait for a request, too
+        self.client_watch = ClientWatch()
         self.cors = Cors(settings.http)
         self.as_flask = settings.http.compatibility == "flask"
         self._own: StreamServer | None = None
@@ -50,6 +52,11 @@ class Server(pywsgi.WSGIServer):
             error_log=log,
             environ={"wsgi.multiprocess": True},  # accept one connection at a time: the socket is shared
         )
+
+    def start(self) -> None:
+        """Accept connections, and look after those that wait."""
+        self.client_watch.start()
+        super().start()
 
     def handle(self, sock: socket.socket, address: Any) -> None:
         """Serve a connection that came by the common socket. Where the worker has one of its own, too, it ends with its
@@ -109,4 +116,5 @@ class Server(pywsgi.WSGIServer):
         self.pool.join(timeout=seconds)
         abandoned = len(self.pool)
         self.stop(timeout=0)
+        self.client_watch.stop()
         return abandoned
