@@ -32,6 +32,7 @@ from wsgiapp.settings.started import process_settings
 from wsgiapp.settings.tables.models import Model
 from wsgiapp.web.access_log import Stream, WSGIApplication, log_access
 from wsgiapp.web.audience import Audience, behind_proxies
+from wsgiapp.web.client_gone import aborted_when_client_goes
 from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors, is_preflight
 from wsgiapp.web.planes import Planes
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 # Most requests are to a few paths: where these lead is remembered.
 KNOWN_PATHS = 1024
 MAX_KNOWN_PATH = 256
+# What is of no use to anybody once its client has gone, and changes nothing.
+ABORTED_WITH_CLIENT = frozenset({predict.predict, tfserving.serve})
 
 
 class Rest(BaseConverter):
@@ -123,8 +126,10 @@ class Application:
             view, arguments = match(request.path, request.method)
         except NotFound as exc:
             raise NotFound(f"nothing is served at {request.path}; / lists what is") from exc
-        response: Response = view(request, self.planes, **arguments)
-        return response
+        if view not in ABORTED_WITH_CLIENT:
+            return view(request, self.planes, **arguments)
+        with aborted_when_client_goes(request.environ):
+            return view(request, self.planes, **arguments)
 
     def warm_up(self) -> None:
         """Load what the first request would otherwise wait for."""

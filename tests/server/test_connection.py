@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import select
 import socket
 import struct
 import sys
@@ -20,6 +21,7 @@ from wsgiapp.server.connection import MAX_JOINED_BYTES
 
 MAX_FIELD_LINE_BYTES = 20_000  # of echo_server
 IDLE_SECONDS = 1.0
+HEADER_SECONDS = BODY_SECONDS = 1.5
 
 
 class EchoServer(Process):
@@ -236,11 +238,25 @@ NOT_CHUNKS = [
     b"f" * 17 + b"\r\n",
     b"1\r\na\r\n0\r\nb@d: c\r\n",
     b"1;" + b"e" * 9000 + b"\r\n",
+    b"1;e\na\r\n0\r\n",
+    b"1;e\re\r\na\r\n0\r\n",
+    b"1;\x01\r\na\r\n0\r\n",
+    b"1\r\r\na\r\n0\r\n",
+    b"1\r\na\n0\r\n",
+    b"1\r\na\r\n0\r\nb: c\n",
+    b"1\r\na\r\n0\r\nb: c\rd: e\r\n",
+    b"1\r\na\r\n0\r\nb: c\r\n d: e\r\n",
+    b"1\r\na\r\n0\r\nb: \x00\r\n",
+    b"1\r\na\r\n0\r\nb\r\n",
+    b"1\r\na\r\n0\r\n" + b"b: c\r\n" * 101,
+    b"f" * 16 + b"\r\n",
+    b"1;" + b"e" * 4000 + b"\r\na\r\n" + (b"1;" + b"e" * 4000 + b"\r\na\r\n") * 4,
+    b"1\r\na\r\n" * 10_001,
 ]
 
 
 @pytest.mark.parametrize("target", ["/echo", "/ignore"], ids=["read", "unread"])
-@pytest.mark.parametrize("body", NOT_CHUNKS)
+@pytest.mark.parametrize("body", NOT_CHUNKS, ids=lambda body: repr(body[:25]))
 def test_after_what_is_not_chunked_nothing_more_is_read(
     client: Client, server: EchoServer, body: bytes, target: str
 ) -> None:
@@ -352,12 +368,17 @@ def test_an_application_that_fails(client: Client, server: EchoServer, target: s
         (b"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * 101, 431),
         (b"GET / HTTP/1.1\r\nHost: h\r\nA: " + b"b" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n" + (b"A: " + b"b" * 50_000 + b"\r\n") * 6 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nA: b\x01c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: h/i\r\n\r\n", 400),
         (b"GET /" + b"a" * MAX_FIELD_LINE_BYTES + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
         (b"\x16\x03\x01" + b"\0" * 200 + b"\n", 400),
     ],
     ids=lambda value: value[:25] if isinstance(value, bytes) else value,
 )
-def test_what_is_malformed_is_answered_and_ends_the_connection(client: Client, head: bytes, status: int) -> None:
+def test_what_is_malformed_is_answered_and_ends_the_connection(
+    client: Client, server: EchoServer, head: bytes, status: int
+) -> None:
     client.send(request("/1") + head + request("/hidden"))
     assert client.read().path == "/1"
     answer = client.read()
@@ -365,6 +386,27 @@ def test_what_is_malformed_is_answered_and_ends_the_connection(client: Client, h
     assert (answer.headers["Content-Type"], answer.json["status"]) == ("application/problem+json", status)
     parsedate_to_datetime(answer.headers["Date"])
     assert client.is_closed()
+    logged = next(line for line in reversed(server.output.splitlines()) if answer.json["request_id"] in line)
+    facts = json.loads(logged)
+    assert (facts["status"], facts["bytes"], facts["client"]) == (status, len(answer.body), "127.0.0.1")
+    assert facts["error"] and answer.headers["X-Request-ID"] == facts["request_id"]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b" HTTP/1.1\r\n\r\n", b" HTTP/3.0\r\nHost: h\r\n\r\n", b"?" + b"a" * 30_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n"],
+)
+def test_a_head_that_is_rejected_has_no_body_either(client: Client, rest: bytes) -> None:
+    client.send(b"HEAD /" + rest)
+    answer = client.read(has_body=False)
+    assert answer.status >= 400 and int(answer.headers["Content-Length"]) > 0
+    assert client.is_closed()
+
+
+def test_a_head_whose_application_fails_has_no_body_either(client: Client) -> None:
+    client.send(request("/fail", method="HEAD") + request("/2"))
+    assert client.read(has_body=False).status == 500
+    assert client.read().path == "/2"
 
 
 @pytest.mark.parametrize("target", [b"/v1/models/a", b"http://h/v1/models/a", b"HTTPS://h:80/V1/x?y"])
@@ -422,6 +464,8 @@ SILENT = {
     "between requests": request("/1"),
     "in the next line": request("/1") + b"GET / HT",
 }
+# Of these a part of the next request has come, which is answered.
+BEGUN = {"in the line", "in a header", "between headers", "in the next line"}
 
 
 def test_silent_clients_are_given_up(server: EchoServer) -> None:
@@ -436,9 +480,13 @@ def test_silent_clients_are_given_up(server: EchoServer) -> None:
                 answer = clients[where].read()
                 assert answer.status == (400 if where == "in a body" else 200), where
         for where, client in clients.items():
+            if where in BEGUN:
+                answer = client.read()
+                assert (answer.status, answer.headers["Connection"]) == (408, "close"), where
+                assert answer.json["request_id"] == answer.headers["X-Request-ID"] in server.output
             assert client.is_closed(), where
             seconds = time.monotonic() - started
-            assert IDLE_SECONDS * 0.9 < seconds < IDLE_SECONDS + 4, where
+            assert IDLE_SECONDS * 0.9 < seconds < HEADER_SECONDS + 4, where
 
 
 def test_a_client_that_is_slow_but_not_silent_is_served(client: Client) -> None:
@@ -446,3 +494,49 @@ def test_a_client_that_is_slow_but_not_silent_is_served(client: Client) -> None:
     head, _, end = request("/echo", method="POST", body=b"abc").partition(b"h: 3")
     client.send(head, b"h: 3", end[:5], end[5:6], end[6:], pause=0.35 * IDLE_SECONDS)
     assert client.read().json["body"] == "abc"
+
+
+def readable(client: Client) -> bool:
+    return bool(select.select([client.socket], [], [], 0)[0])
+
+
+def test_a_body_that_drips_is_given_up_and_one_at_a_fair_rate_is_not(server: EchoServer) -> None:
+    """No pause is longer than what is allowed, but at the rate of the first it would take hours (RFC 9110, 15.5.9)."""
+    size = 20_000
+    head = request("/echo", f"Content-Length: {size}", method="POST")
+    with Client(server.port) as dripping, Client(server.port) as slow:
+        slow.send(head)
+        dripping.send(head)
+        started = time.monotonic()
+        while time.monotonic() - started < BODY_SECONDS + 1.2:
+            size -= 400
+            slow.send(b"x" * 400)
+            with contextlib.suppress(OSError):
+                dripping.send(b"x", pause=0.1)
+        assert dripping.read().json["error"] == "the body did not arrive in time"
+        assert dripping.is_closed()
+        slow.send(b"x" * size)
+        assert len(slow.read().json["body"]) == 20_000
+
+
+def test_many_requests_at_once_let_others_go_first(server: EchoServer, client: Client) -> None:
+    """Two thousand requests of one client are in the server's hands; another one's needs not wait for all of them."""
+    count = 2000
+    client.send(b"".join(request(f"/{i}") for i in range(count)))
+    with Client(server.port) as other:
+        other.send(request("/other"))
+        assert other.read().path == "/other"
+        answered = 0
+        while readable(client) and answered < count:
+            client.read()
+            answered += 1
+        assert answered < count, "all of them came first"
+    for i in range(answered, count):
+        assert client.read().path == f"/{i}"
+
+
+def test_an_endless_body_that_nobody_reads_ends_the_connection(client: Client) -> None:
+    client.send(request("/ignore", f"Content-Length: {10**15}", method="POST"))
+    assert client.read().path == "/ignore"
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        client.send(*[bytes(2**20)] * 200)

@@ -12,6 +12,7 @@ import json
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from wsgiapp.observability import logs
 from wsgiapp.server.wsgi_server import Server
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.gateway import Http, Limits
+
+HTTP = Http(idle_seconds=1.0, header_seconds=1.5, body_seconds=1.5)
 
 closed = 0
 
@@ -66,8 +69,10 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 def main() -> None:
     logs.configure("info")
-    settings = Settings(home=Path(), conf=Path(), http=Http(idle_seconds=1.0), limits=Limits(request_line_bytes=20_000))
-    server = Server(socket.create_server(("127.0.0.1", int(sys.argv[1]))), application, settings)
+    settings = Settings(home=Path(), conf=Path(), http=HTTP, limits=Limits(request_line_bytes=20_000))
+    server = Server(
+        socket.create_server(("127.0.0.1", int(sys.argv[1]))), application, settings, FileIO(1, "wb", closefd=False)
+    )
     gevent.spawn(server.tick)
     server.start()
     print("ready", flush=True)

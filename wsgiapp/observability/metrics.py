@@ -5,6 +5,7 @@ place (app-00, ...): whichever worker is asked adds them all up, and one that is
 """
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,10 +61,23 @@ LOG_LINES_DROPPED = Counter(
 )
 
 
+# To add up the workers' files takes milliseconds, in which a worker does nothing else; who asks more often than this
+# gets the same text again.
+EXPOSITION_SECONDS = 1.0
+
+
 def exposition() -> bytes:
-    """All counters of all workers, or of this process where it is the only one."""
+    """All counters of all workers, of a moment not longer ago than `EXPOSITION_SECONDS`; or of this process where it
+    is the only one."""
+    global _added_up, _added_up_at
     if not FOLDER:
         return prometheus_client.generate_latest()
-    registry = prometheus_client.CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=FOLDER)
-    return prometheus_client.generate_latest(registry)
+    now = time.monotonic()
+    if now >= _added_up_at + EXPOSITION_SECONDS:
+        registry = prometheus_client.CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry, path=FOLDER)
+        _added_up, _added_up_at = prometheus_client.generate_latest(registry), now
+    return _added_up
+
+
+_added_up, _added_up_at = b"", -EXPOSITION_SECONDS

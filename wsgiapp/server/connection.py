@@ -6,45 +6,51 @@ looks after silent clients (measured: half of the CPU time of an application tha
 """
 
 import logging
+import socket
 import time
 from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Protocol
 
 from gevent import pywsgi
+from gevent.hub import get_hub
 
-from wsgiapp.server.body import Body
+from wsgiapp.server.body import Body, BodyLimits
+from wsgiapp.server.client_watch import ClientWatch
+from wsgiapp.server.rejection import Forms, environ_of, rejection
 from wsgiapp.server.request_head import MalformedRequest, read_head
-from wsgiapp.web.compatibility import as_flask
-from wsgiapp.web.cors import Cors
-from wsgiapp.web.problems import DETAIL_BY_STATUS, failure_response
-from wsgiapp.web.request import path_of_target, request_id
+from wsgiapp.web.access_log import Stream, access_line
+from wsgiapp.web.client_gone import CLIENT_KEY
+from wsgiapp.web.problems import failure_response
+from wsgiapp.web.request import give_way, request_id
 from wsgiapp.web.response import STATUS_LINES
 
 log = logging.getLogger(__name__)
 
 # Bytes of a body; a longer one is sent after its head, because copying it costs more than a system call.
 MAX_JOINED_BYTES = 256 * 1024
+# For the request of a client for whom there is no room.
+TURN_AWAY_SECONDS = 1.0
+TOO_SLOW = "the head did not arrive in time"
 # Old clients end a body with one more than they announce (RFC 9112, 2.2).
 EMPTY_LINES = (b"\r\n", b"\n")
 
 
-class Serving(Protocol):
+class Serving(BodyLimits, Forms, Protocol):
     """What a connection sees of its server: `wsgi_server.Server`."""
 
     application: Any
     environ: dict[str, Any]  # what all requests have in common
     max_request_line_bytes: int
     idle_seconds: float
+    header_seconds: float
     idle: dict[Any, float]  # connections that wait for a request, and since when
+    heads: dict[Any, float]  # connections whose request has begun, and when its head must be whole
     date: str  # the header for now
     draining: bool  # each connection closes with its next answer
     closing: bool  # those that wait for a request close, too
-    cors: Cors
-    as_flask: bool  # see `http.compatibility`
-
-    def end_of_requests(self, connection: Any) -> None:
-        """Let the connection's reader meet its end of file."""
+    client_watch: ClientWatch
+    access_log: Stream | None
 
 
 class Handler(pywsgi.WSGIHandler):
@@ -55,25 +61,40 @@ class Handler(pywsgi.WSGIHandler):
 
     server: Serving
     keeps_alive = True  # otherwise the connection closes with its first answer
+    has_room = True  # otherwise its request is answered 503
+    timed_out = False  # the server has ended what was to be read
+    _turn = -1  # of the event loop, in which the last request was answered
 
     def handle_one_request(self) -> Any:
         """Answer one request; true while the connection may bring another one."""
-        line = self._request_line()
-        if not line.endswith(b"\n"):
-            if len(line) < self.server.max_request_line_bytes:
-                return None  # the client has gone, was silent for too long, or the server drains
-            self._skip_line()
-            self._reject(414, line, self._origin() if self.server.cors else "")
+        if not self.has_room:
+            self._turn_away()
             return None
+        self._let_others_go_first()
+        if not self._has_begun():
+            return None
+        heads = self.server.heads
+        heads[self] = time.monotonic() + self.server.header_seconds
         try:
-            variables = read_head(line, self.rfile.readline)
-        except MalformedRequest as exc:
-            self._reject(exc.status, line)
+            variables = self._read_head()
+        finally:
+            del heads[self]
+        if variables is None:
             return None
-        except OSError:
-            return None
+        self.socket.settimeout(self.server.idle_seconds)
         self._respond(variables)
         return None if self.close_connection else True
+
+    def end_of_requests(self) -> None:
+        """Let the connection's reader meet its end of file, after what has already arrived."""
+        with suppress(OSError, AttributeError):  # the client was quicker, or the handler
+            # Not gevent's own shutdown(): it fails the waiting reader, and a request that has just come would be lost.
+            self.socket._sock.shutdown(socket.SHUT_RD)
+
+    def time_out(self) -> None:
+        """The head took too long."""
+        self.timed_out = True
+        self.end_of_requests()
 
     def log_request(self) -> None:
         """Nothing: the application writes its own access log."""
@@ -87,24 +108,48 @@ class Handler(pywsgi.WSGIHandler):
         self.response_headers = headers
         return self._no_write
 
-    def _request_line(self) -> bytes:
-        """The next request's first line, whole if it ends in a line feed. Waiting for it may take the idle time."""
-        connection = self.socket
+    def _let_others_go_first(self) -> None:
+        """A client may send many requests at once (pipelining); between two of them the loop turns."""
+        loop = get_hub().loop
+        if loop.iteration == self._turn:
+            give_way()
+        self._turn = loop.iteration
+
+    def _has_begun(self) -> bool:
+        """Whether there is another request. Waiting for it may take the idle time."""
         waiting = self.server.idle
-        waiting[connection] = time.monotonic()
+        waiting[self] = time.monotonic()
         if self.server.closing:
-            self.server.end_of_requests(connection)
+            self.end_of_requests()
         try:
-            connection.settimeout(None)  # the server's sweep looks after it
-            line: bytes = self.rfile.readline(self.server.max_request_line_bytes)
-            if line in EMPTY_LINES:
-                line = self.rfile.readline(self.server.max_request_line_bytes)
-            connection.settimeout(self.server.idle_seconds)
+            self.socket.settimeout(None)  # the server's sweep looks after it
+            return bool(self.rfile.peek(1))
         except OSError:
-            return b""
+            return False
         finally:
-            del waiting[connection]
-        return line
+            del waiting[self]
+
+    def _read_head(self) -> dict[str, str] | None:
+        """The variables of the request; nothing where it was answered, or its client has gone."""
+        line = b""
+        max_bytes = self.server.max_request_line_bytes
+        try:
+            line = self.rfile.readline(max_bytes)
+            if line in EMPTY_LINES:
+                line = self.rfile.readline(max_bytes)
+            if line.endswith(b"\n"):
+                return read_head(line, self.rfile.readline)
+            if len(line) >= max_bytes:
+                self._skip_line()
+                self._reject(414, line, "too large request line", self._fields_of_long_line())
+            elif line and self.timed_out:
+                self._reject(408, line, TOO_SLOW)
+        except MalformedRequest as exc:
+            status, reason = (408, TOO_SLOW) if self.timed_out else (exc.status, str(exc))
+            self._reject(status, line, reason)
+        except OSError:  # the client has gone
+            pass
+        return None
 
     def _respond(self, variables: dict[str, str]) -> None:
         environ = self._environ(variables)
@@ -121,9 +166,10 @@ class Handler(pywsgi.WSGIHandler):
             request_body = environ["wsgi.input"]
             if request_body.is_broken:
                 self.close_connection = True
-            self._send(body, variables["SERVER_PROTOCOL"])
-            if not request_body.is_broken:
-                request_body._discard()  # also before a close, which would reset the connection under the answer
+            self._send(b"" if variables["REQUEST_METHOD"] == "HEAD" else body, variables["SERVER_PROTOCOL"])
+            request_body.discard()  # also before a close, which would reset the connection under the answer
+            if request_body.is_broken:
+                self.close_connection = True
         except OSError:  # the client has gone, or sent what is not chunked although it said so
             self.close_connection = True
 
@@ -138,13 +184,12 @@ class Handler(pywsgi.WSGIHandler):
             self.close_connection = "close" in options or "keep-alive" not in options
             expects = False  # it would take an interim answer for the answer (RFC 9110, 10.1.1)
         environ: dict[str, Any] = {**self.server.environ, **variables}
+        chunked = "HTTP_TRANSFER_ENCODING" in variables
         environ["wsgi.input"] = Body(
-            self.rfile,
-            int(length) if length else None,
-            socket=self.socket if expects else None,
-            chunked_input="HTTP_TRANSFER_ENCODING" in variables,
+            self, self.server, int(length) if length else None, chunked=chunked, expects=expects
         )
         environ["wsgi.input_terminated"] = True
+        environ[CLIENT_KEY] = (self.server.client_watch.abortable, self.socket)
         if isinstance(self.client_address, tuple):
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = str(self.client_address[0]), str(self.client_address[1])
         return environ
@@ -186,24 +231,29 @@ class Handler(pywsgi.WSGIHandler):
                 if len(self.rfile.readline(65536)) < 65536:
                     break
 
-    def _origin(self) -> str:
-        """The origin in the headers after a line that is too long; empty where there is none."""
+    def _fields_of_long_line(self) -> dict[str, str]:
+        """The headers after a line that is too long, where they can be read."""
         try:
-            return read_head(b"GET / HTTP/1.0\r\n", self.rfile.readline).get("HTTP_ORIGIN", "")
+            return read_head(b"GET / HTTP/1.0\r\n", self.rfile.readline)
         except (MalformedRequest, OSError):
-            return ""
+            return {}
 
-    def _reject(self, status: int, line: bytes, origin: str = "") -> None:
-        """Answer a request that is too malformed to reach the application; the connection ends."""
-        path = path_of_target(line.decode("latin-1").partition(" ")[2])
-        detail = DETAIL_BY_STATUS[status]
-        response = failure_response(status, detail, path, request_id({}))
-        if self.server.as_flask:
-            response = as_flask(response, path.partition(" ")[0])
-        if self.server.cors:
-            response.headers += self.server.cors.answer(origin, path)
+    def _turn_away(self) -> None:
+        """Answer a client for whom there is no room; one that says nothing is left at once."""
+        with suppress(OSError):
+            self.socket.settimeout(TURN_AWAY_SECONDS)
+            self._reject(503, self.rfile.readline(self.server.max_request_line_bytes), "too many open connections")
+
+    def _reject(self, status: int, line: bytes, reason: str, fields: dict[str, str] | None = None) -> None:
+        """Answer a request that does not reach the application; the connection ends."""
+        self.socket.settimeout(self.server.idle_seconds)
+        environ = environ_of(line, self.client_address, fields or {})
+        response = rejection(status, environ, self.server, reason)
         lines = [f"HTTP/1.1 {STATUS_LINES[response.status]}", *(f"{name}: {value}" for name, value in response.headers)]
         head = "\r\n".join([*lines, self.server.date, "Connection: close", "", ""])
+        if self.server.access_log is not None:
+            with suppress(OSError):
+                self.server.access_log.write(access_line(environ, 0.0))
         with suppress(OSError):  # the client has gone
             self.socket.sendall(head.encode("latin-1") + response.body)
 

@@ -16,7 +16,10 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 FORBIDDEN_IN_TARGET = bytes(range(0x21)) + b"\x7f"
 VERSIONS = {version.encode() + end: version for version in ("HTTP/1.1", "HTTP/1.0") for end in (b"\r\n", b"\n")}
 UNSUPPORTED_VERSION = re.compile(rb"HTTP/[0-9](\.[0-9])?\r?\n")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5
+HOST = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]*")  # RFC 3986, 3.2.2 and 3.2.3
 MAX_FIELD_LINE_BYTES = 65536
+MAX_FIELDS_BYTES = 4 * MAX_FIELD_LINE_BYTES
 MAX_FIELD_LINES = 100
 # A second one could contradict the first about where this request ends, or for whom it is.
 SINGLE_FIELDS = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_HOST", "CONTENT_TYPE"})
@@ -63,8 +66,12 @@ def read_head(request_line: bytes, readline: Callable[[int], bytes]) -> dict[str
         "SERVER_PROTOCOL": version,
     }
     _read_fields(variables, readline)
-    if version == "HTTP/1.1" and "HTTP_HOST" not in variables:
-        raise MalformedRequest("missing Host header field")  # a server must reject it (RFC 9112, 3.2)
+    host = variables.get("HTTP_HOST")
+    if host is None:
+        if version == "HTTP/1.1":
+            raise MalformedRequest("missing Host header field")  # a server must reject it (RFC 9112, 3.2)
+    elif not HOST.fullmatch(host):
+        raise MalformedRequest("invalid Host header field")
     _check_length(variables)
     return variables
 
@@ -79,6 +86,7 @@ def _path_of(target: str) -> str:
 
 
 def _read_fields(variables: dict[str, str], readline: Callable[[int], bytes]) -> None:
+    left = MAX_FIELDS_BYTES
     for _ in range(MAX_FIELD_LINES + 1):
         line = readline(MAX_FIELD_LINE_BYTES)
         if line in (b"\r\n", b"\n"):
@@ -86,12 +94,15 @@ def _read_fields(variables: dict[str, str], readline: Callable[[int], bytes]) ->
         if line[-1:] != b"\n":
             status = 431 if len(line) == MAX_FIELD_LINE_BYTES else 400
             raise MalformedRequest("incomplete or too large header field", status)
+        left -= len(line)
+        if left < 0:
+            raise MalformedRequest("too large header fields", 431)
         sent, _, value = line.partition(b":")
         name = _variable_names.get(sent)
         if name is None:
             name = _variable(sent)
         text = value.removesuffix(b"\n").removesuffix(b"\r").strip(b" \t").decode("latin-1")
-        if "\r" in text or "\0" in text:
+        if not text.isprintable() and CONTROL.search(text):  # the former is the quicker one, and too strict
             raise MalformedRequest("invalid character in a header field value")
         if name in variables:
             if name in SINGLE_FIELDS:

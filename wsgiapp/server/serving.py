@@ -74,7 +74,7 @@ def serve(
     app: Application, access_log: LogWriter, settings: Settings, listener: socket.socket, own: Path | None = None
 ) -> None:
     """Serve on `listener`, and on a Unix socket at the path `own`, until SIGTERM or SIGINT, then drain and return."""
-    server = Server(listener, app, settings)
+    server = Server(listener, app, settings, access_log if settings.log.access else None)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)

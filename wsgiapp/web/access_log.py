@@ -28,7 +28,7 @@ def log_access(wsgi_app: WSGIApplication, stream: Stream) -> WSGIApplication:
         started = time.perf_counter()
         body = wsgi_app(environ, start_response)
         with suppress(OSError):  # whoever reads the log may have gone; that must not fail requests
-            stream.write(_line(environ, time.perf_counter() - started))
+            stream.write(access_line(environ, time.perf_counter() - started))
         return body
 
     return with_access_log
@@ -39,7 +39,8 @@ def dropped_lines(count: int) -> bytes:
     return json_bytes({"time": round(time.time(), 3), "dropped_lines": count})
 
 
-def _line(environ: dict[str, Any], seconds: float) -> bytes:
+def access_line(environ: dict[str, Any], seconds: float) -> bytes:
+    """The line of a request that took so long."""
     facts: dict[str, Any] = {
         "time": round(time.time(), 3),
         "request_id": request_id(environ),

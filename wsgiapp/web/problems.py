@@ -32,9 +32,11 @@ STATUS_BY_ERROR: Mapping[type[errors.RequestError], int] = {
 # What is wrong with a request that is too malformed to reach a view.
 DETAIL_BY_STATUS: Mapping[int, str] = {
     400: "the request is not well-formed HTTP",
+    408: "the request did not arrive in time",
     414: "the request line is longer than the limit; send large values by POST",
     431: "the request's headers are too many or too large",
     501: "Transfer-Encoding may be chunked, and nothing else",
+    503: "too many connections are open; try again in a moment",
     505: "HTTP/1.1 and HTTP/1.0 are served here",
 }
 TF_SERVING_PREFIX = "/v1/"

@@ -38,9 +38,12 @@ VIOLATIONS = {
     "header block interrupted by another frame": frame(HEADERS, 0, 1, OK) + frame(DATA, 0, 1),
     "CONTINUATION without HEADERS": frame(CONTINUATION, END_HEADERS, 1, OK),
     "CONTINUATION without HEADERS ": frame(HEADERS, 0, 1, OK) + frame(CONTINUATION, END_HEADERS, 3, OK),
-    "header block too large": frame(HEADERS, 0, 1, OK)
-    + frame(CONTINUATION, 0, 1, bytes(2**20)) * 2
-    + frame(CONTINUATION, END_HEADERS, 1),
+    "header block too large": frame(HEADERS, 0, 1, OK) + frame(CONTINUATION, 0, 1, bytes(2**20)),
+    "header block too large ": frame(HEADERS, 0, 1, OK) + frame(CONTINUATION, 0, 1) * 65,
+    "trailers without END_STREAM": frame(HEADERS, END_HEADERS, 1, OK) * 2,
+    "PING frame of invalid size": frame(PING, 0, 0, bytes(9)),
+    "too many settings in a frame": frame(SETTINGS, 0, 0, struct.pack(">HL", INITIAL_WINDOW_SIZE, 1) * 33),
+    "more than two table size updates": frame(HEADERS, END_HEADERS, 1, b"\x20" * 3),
     "PUSH_PROMISE although SETTINGS_ENABLE_PUSH is 0": frame(PUSH_PROMISE, END_HEADERS, 1, number(2) + OK),
     "padding exceeds the payload": frame(DATA, PADDED, 1, b"\x05none"),
     "padding exceeds the payload ": frame(HEADERS, END_HEADERS | PADDED, 1),

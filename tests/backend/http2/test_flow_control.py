@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from support.http2_peer import LIMIT, Frame, Peer, answer, frame, number, outcome, still_works
+from support.http2_peer import DONE, LIMIT, OK, Frame, Peer, answer, frame, number, outcome, still_works
 from wsgiapp.backend.http2 import connection
 from wsgiapp.backend.http2.errors import ConnectionLost, RequestNotProcessed
 from wsgiapp.backend.http2.frames import (
     DATA,
+    END_HEADERS,
     END_STREAM,
     GOAWAY,
     HEADERS,
@@ -126,12 +127,13 @@ def test_the_windows_of_what_is_received_count_late_frames_too(monkeypatch: pyte
     assert peer.hear_request()[0] == 1 and peer.hear_request()[0] == 3
     assert isinstance(outcome(late), TimeoutError)
     assert peer.hear(RST_STREAM).stream == 1
+    peer.say(frame(HEADERS, END_HEADERS, 3, OK))
     peer.say(frame(DATA, 0, 1, bytes(30_000)) + frame(DATA, PADDED, 3, b"\x09" + bytes(19_999)))
     assert peer.hears_nothing()
     peer.say(frame(DATA, PADDED, 1, b"\x00"))
     assert peer.hear(WINDOW_UPDATE).payload == number(100_000 - 65_535), "said first of all"
     assert peer.hear(WINDOW_UPDATE) == Frame(WINDOW_UPDATE, 0, 0, number(50_001))
-    peer.say(answer(3))
+    peer.say(frame(HEADERS, END_HEADERS | END_STREAM, 3, DONE))
     assert len(outcome(caller).body) == 19_990
     peer.close()
 

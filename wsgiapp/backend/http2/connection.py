@@ -9,6 +9,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from gevent.hub import get_hub
@@ -16,6 +17,7 @@ from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from wsgiapp.backend.http2.errors import (
     ConnectionLost,
+    ExcessiveLoad,
     MessageTooLarge,
     ProtocolError,
     RequestNotProcessed,
@@ -24,6 +26,7 @@ from wsgiapp.backend.http2.errors import (
 from wsgiapp.backend.http2.frames import (
     ACK,
     CANCEL,
+    COMPRESSION_ERROR,
     CONTINUATION,
     DATA,
     DEFAULT_FRAME_SIZE,
@@ -44,6 +47,7 @@ from wsgiapp.backend.http2.frames import (
     MAX_STREAM_ID,
     MAX_WINDOW_SIZE,
     PING,
+    PING_BYTES,
     PREFACE,
     PRIORITY,
     PRIORITY_BYTES,
@@ -59,6 +63,7 @@ from wsgiapp.backend.http2.frames import (
     window,
     without_padding,
 )
+from wsgiapp.backend.http2.glitches import GlitchLimit
 from wsgiapp.backend.http2.outbox import Outbox
 from wsgiapp.backend.http2.stream import Answer, Stream
 
@@ -69,6 +74,16 @@ MAX_UNSENT_BYTES = 256 * 1024
 # Of that, for each body that waits, however many there are.
 MIN_SHARE_BYTES = 1024
 RECEIVE_BUFFER_BYTES = 256 * 1024
+# A DATA frame that is smaller, and not the last one, costs more than it brings.
+MIN_DATA_BYTES = 64
+# What the server may need of such frames for a large body that is sent to it, by each frame; and for its late answer to
+# a call that was cancelled.
+GLITCHES_PER_SENT_FRAME, GLITCHES_PER_CANCEL = 4, 16
+MIN_SENT_BYTES = 1024
+# A header block in so many frames of the usual 16 KiB has a mebibyte; smaller ones only cost (CVE-2024-27316).
+MAX_CONTINUATIONS = 64
+MAX_SETTINGS = 32  # of a frame: nghttp2's limit (CVE-2020-11080)
+MAX_REASON_BYTES = 256  # of the text that a GOAWAY frame gives
 # Until a stream that the server rejected with REFUSED_STREAM is opened again, which is safe: it did not process the
 # request (RFC 9113, 8.7). grpcio's servers do so within their limit while they clear away streams that have ended.
 REFUSED_STREAM_PAUSE_SECONDS = 0.01
@@ -76,6 +91,18 @@ REFUSED_STREAM_PAUSE_SECONDS = 0.01
 USER_TIMEOUT_MILLISECONDS = 20_000
 
 GOING_AWAY = "the server closes the connection with GOAWAY"
+
+
+class _HeaderBlock:
+    """The start of a header block that CONTINUATION frames bring to its end, and what its HEADERS frame said."""
+
+    __slots__ = ("data", "flags", "frames", "stream")
+
+    def __init__(self, stream: int, flags: int, start: bytes) -> None:
+        self.stream = stream
+        self.flags = flags
+        self.data = bytearray(start)
+        self.frames = 0  # CONTINUATION
 
 
 class Connection:
@@ -100,7 +127,8 @@ class Connection:
         self._put = self._outbox.put
         self._received = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
         self._inbox = bytearray()
-        self._header_block: tuple[int, int, bytes] | None = None  # the stream, flags and start of one that goes on
+        self._header_block: _HeaderBlock | None = None  # one that goes on
+        self._glitches = GlitchLimit()
         self._streams: dict[int, Stream] = {}
         self._unopened: deque[Stream] = deque()  # beyond what the server, or the socket, takes at a time
         self._refused_timer = self._loop.timer(REFUSED_STREAM_PAUSE_SECONDS)
@@ -187,6 +215,7 @@ class Connection:
     # What is sent.
 
     def _cancel(self, stream: Stream) -> None:
+        self._glitches.forgive(GLITCHES_PER_CANCEL)
         self._put(RST_STREAM, 0, stream.number, UINT32.pack(CANCEL))
 
     def _send(self) -> None:
@@ -238,6 +267,8 @@ class Connection:
             else:
                 stream.pieces.popleft()
             self._put(DATA, 0 if stream.pieces else END_STREAM, stream.number, piece)
+            if len(piece) >= MIN_SENT_BYTES:
+                self._glitches.forgive(GLITCHES_PER_SENT_FRAME)
             room -= len(piece)
             self._window -= len(piece)
             stream.window -= len(piece)
@@ -257,14 +288,22 @@ class Connection:
         except OSError as exc:
             self.close(exc.strerror or str(exc))
         except ProtocolError as exc:
-            self.close(str(exc))
+            self._go_away(str(exc), exc.code)
         except HPACKError as exc:
-            self.close(f"protocol error: {exc}")
+            self._go_away(f"protocol error: {exc}", COMPRESSION_ERROR)
         except BaseException:  # the loop would not call again, and nobody would be told
             self.close("internal error of the client")
             raise
         else:
             self._send()
+
+    def _go_away(self, problem: str, code: int) -> None:
+        """End it, and tell the server why, if it takes what else there is to send."""
+        self._put(GOAWAY, 0, 0, GOAWAY_HEADER.pack(0, code))
+        with suppress(OSError):
+            while self._outbox.buffers and self._outbox.send():
+                pass
+        self.close(problem)
 
     def _take_frames(self) -> None:
         at = 0
@@ -282,8 +321,10 @@ class Connection:
             at = end
             if self._header_block and kind != CONTINUATION:
                 raise ProtocolError("header block interrupted by another frame")
-            if take := self._TAKE.get(kind):  # others are to be ignored
+            if take := self._TAKE.get(kind):
                 take(self, flags, stream & MAX_STREAM_ID, payload)
+            else:  # to be ignored (RFC 9113, 5.5), as PRIORITY is
+                self._glitches.count()
         del self._inbox[:at]
 
     def _take_data(self, flags: int, number: int, payload: bytes) -> None:
@@ -291,10 +332,14 @@ class Connection:
         if self._unacknowledged > MAX_WINDOW_SIZE // 2:
             self._put(WINDOW_UPDATE, 0, 0, UINT32.pack(self._unacknowledged))
             self._unacknowledged = 0
+        if len(payload) < MIN_DATA_BYTES and not flags & END_STREAM:
+            self._glitches.count()
         stream = self._streams.get(number)
         if stream is None:  # one that was cancelled
             return
         payload = without_padding(flags, payload)
+        if stream.headers is None:
+            raise ProtocolError("response without HEADERS")
         stream.body.append(payload)
         stream.size += len(payload)
         if stream.size > self._max_message_bytes:
@@ -308,31 +353,40 @@ class Connection:
         self._take_header_block(flags, number, payload[PRIORITY_BYTES:] if flags & PRIORITY else payload)
 
     def _take_continuation(self, flags: int, number: int, payload: bytes) -> None:
-        if self._header_block is None or self._header_block[0] != number:
+        block = self._header_block
+        if block is None or block.stream != number:
             raise ProtocolError("CONTINUATION without HEADERS")
-        _, first_flags, start = self._header_block
-        if len(start) > MAX_RECEIVED_FRAME_SIZE:
-            raise ProtocolError("header block too large")
-        self._header_block = None
-        self._take_header_block(first_flags & ~END_HEADERS | flags & END_HEADERS, number, start + payload)
+        block.frames += 1
+        block.data += payload
+        if block.frames > MAX_CONTINUATIONS or len(block.data) > MAX_RECEIVED_FRAME_SIZE:
+            raise ExcessiveLoad("header block too large")
+        if flags & END_HEADERS:
+            self._header_block = None
+            self._take_header_block(block.flags | END_HEADERS, number, bytes(block.data))
 
     def _take_header_block(self, flags: int, number: int, block: bytes) -> None:
         if not flags & END_HEADERS:
-            self._header_block = (number, flags, block)
+            self._header_block = _HeaderBlock(number, flags, block)
             return
         stream = self._streams.get(number)
         if stream is None:  # one that was cancelled
+            self._glitches.count()
             return
         try:
+            if len(block) > MAX_HEADER_LIST_BYTES:
+                raise OversizedHeaderListError
             fields = decode_fields(block)
         except OversizedHeaderListError:  # no table was changed by it, so that other streams can go on
             self._cancel(stream)
             self._finish(stream, MessageTooLarge(f"more than {MAX_HEADER_LIST_BYTES} bytes of headers"))
             return
         if fields.get(":status", "").startswith("1"):  # an interim answer
+            self._glitches.count()
             return
         if stream.headers is None:
             stream.headers = fields
+        elif not flags & END_STREAM:
+            raise ProtocolError("trailers without END_STREAM")
         stream.trailers = fields
         if flags & END_STREAM:
             self._complete(stream)
@@ -342,14 +396,19 @@ class Connection:
             raise ProtocolError("response without HEADERS")
         if stream.pieces:  # it was answered before it was sent
             self._cancel(stream)
+        self._glitches.forgive()
         self._finish(stream, Answer(stream.headers, b"".join(stream.body), stream.trailers))
 
     def _take_reset(self, flags: int, number: int, payload: bytes) -> None:
         code = uint32(payload)
         stream = self._streams.get(number)
         if stream is None:
+            self._glitches.count()
             return
-        if code == REFUSED_STREAM and self.takes_requests:
+        if code == REFUSED_STREAM and stream.headers is not None:  # it was processed, whatever the server says
+            self._finish(stream, StreamReset(code))
+        elif code == REFUSED_STREAM and self.takes_requests:
+            self._glitches.count()
             del self._streams[number]
             stream.number = 0
             stream.pieces.clear()
@@ -359,10 +418,13 @@ class Connection:
             self._finish(stream, RequestNotProcessed(GOING_AWAY) if code == REFUSED_STREAM else StreamReset(code))
 
     def _take_settings(self, flags: int, number: int, payload: bytes) -> None:
+        self._glitches.count()
         if flags & ACK:
             return
         if len(payload) % SETTING.size:
             raise ProtocolError("SETTINGS frame of invalid size")
+        if len(payload) > MAX_SETTINGS * SETTING.size:
+            raise ExcessiveLoad("too many settings in a frame")
         if self._max_streams == UNKNOWN:
             self._max_streams = MAX_STREAM_ID
         for key, value in SETTING.iter_unpack(payload):
@@ -376,18 +438,22 @@ class Connection:
                 for stream in self._streams.values():
                     stream.window = window(stream.window + value - self._initial_window)
                 self._initial_window = window(value)
-        self._put(SETTINGS, ACK, 0, b"")
+        self._outbox.put_ack(SETTINGS, b"")
 
     def _take_ping(self, flags: int, number: int, payload: bytes) -> None:
+        self._glitches.count()
+        if len(payload) != PING_BYTES:
+            raise ProtocolError("PING frame of invalid size")
         if not flags & ACK:
-            self._put(PING, ACK, 0, payload)
+            self._outbox.put_ack(PING, payload)
 
     def _take_goaway(self, flags: int, number: int, payload: bytes) -> None:
         """No new streams; the server processes those up to the last one that it names."""
         if len(payload) < GOAWAY_HEADER.size:
             raise ProtocolError("GOAWAY frame of invalid size")
+        self._glitches.count()
         last, code = GOAWAY_HEADER.unpack_from(payload)
-        text = payload[GOAWAY_HEADER.size :].decode("utf-8", "replace")
+        text = payload[GOAWAY_HEADER.size :][:MAX_REASON_BYTES].decode("utf-8", "replace")
         reason = f"the server closes the connection with error code {code:#x}: {text}" if code else GOING_AWAY
         self._going_away = True
         left = [stream for stream in self._streams.values() if stream.number > last & MAX_STREAM_ID]
@@ -397,6 +463,7 @@ class Connection:
             self.close(reason)
 
     def _take_window_update(self, flags: int, number: int, payload: bytes) -> None:
+        self._glitches.count()
         more = uint32(payload) & MAX_WINDOW_SIZE
         if not more:
             raise ProtocolError("WINDOW_UPDATE increment 0")

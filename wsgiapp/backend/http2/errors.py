@@ -6,6 +6,7 @@ Http2Error
 ├── StreamReset              the server ended the stream with an error code
 ├── MessageTooLarge          the answer's body, or a header list of it, is over the limit
 └── ProtocolError            the server broke a rule of RFC 9113; it ends the connection
+    └── ExcessiveLoad        ... or it keeps the rules, and the client busy
 """
 
 
@@ -34,7 +35,18 @@ class MessageTooLarge(Http2Error):
 
 
 class ProtocolError(Http2Error):
-    """Raised for what RFC 9113 does not allow a server; the text is the reason for which the connection is closed."""
+    """Raised for what RFC 9113 does not allow a server; the text is the reason for which the connection is closed.
+
+    `code` is the error code that the server is told (RFC 9113, 7).
+    """
+
+    code = 0x1  # PROTOCOL_ERROR
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"protocol error: {problem}")
+
+
+class ExcessiveLoad(ProtocolError):
+    """Raised for a flood: frames that are allowed, in a number that serves no call."""
+
+    code = 0xB  # ENHANCE_YOUR_CALM

@@ -5,6 +5,7 @@ from functools import lru_cache
 from struct import Struct
 
 from hpack import Decoder
+from hpack.exceptions import HPACKDecodingError
 
 from wsgiapp.backend.http2.errors import ProtocolError
 
@@ -22,15 +23,21 @@ END_HEADERS, PADDED, PRIORITY = 0x4, 0x8, 0x20
 # Settings (6.5.2).
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 2, 3, 4, 5
 # Error codes (7).
-REFUSED_STREAM, CANCEL = 0x7, 0x8
+REFUSED_STREAM, CANCEL, COMPRESSION_ERROR = 0x7, 0x8, 0x9
 
 MAX_WINDOW_SIZE = MAX_STREAM_ID = 2**31 - 1
 DEFAULT_WINDOW_SIZE = 65_535
 DEFAULT_FRAME_SIZE = 16_384
 MAX_ALLOWED_FRAME_SIZE = 2**24 - 1
 PRIORITY_BYTES = 5
+PING_BYTES = 8
 # Of a header list, as RFC 9113 counts them (6.5.2); grpcio takes 16 kB. The status message of a call is among them.
 MAX_HEADER_LIST_BYTES = 64 * 1024
+
+# A header block that is longer is not worth remembering.
+MAX_CACHED_BLOCK_BYTES = 4096
+# Without a dynamic table a server has nothing to change; RFC 7541, 4.2, allows two updates at the start of a block.
+TOO_MANY_TABLE_UPDATES = b"\x20" * 3
 
 Fields = Mapping[str, str]
 
@@ -40,16 +47,24 @@ def encode_fields(fields: Fields) -> bytes:
     return b"".join(b"\0" + _string(name) + _string(value) for name, value in fields.items())
 
 
-@lru_cache(maxsize=256)
 def decode_fields(block: bytes) -> Fields:
     """The fields of a header block that uses no dynamic table; a server's blocks repeat themselves.
 
     Raises `HPACKError`, and `OversizedHeaderListError` among them.
     """
+    return _remembered(block) if len(block) <= MAX_CACHED_BLOCK_BYTES else _decode(block)
+
+
+def _decode(block: bytes) -> Fields:
+    if block.startswith(TOO_MANY_TABLE_UPDATES):
+        raise HPACKDecodingError("more than two table size updates")
     decoder = Decoder(MAX_HEADER_LIST_BYTES)
     decoder.header_table_size = decoder.max_allowed_table_size = 0
     fields = decoder.decode(block, raw=True)  # a value is bytes, and need not be text
     return {str(name, "utf-8", "replace"): str(value, "utf-8", "replace") for name, value in fields}
+
+
+_remembered = lru_cache(maxsize=256)(_decode)
 
 
 def uint32(payload: bytes) -> int:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from wsgiapp.backend.http2.frames import FRAME_HEADER
+from wsgiapp.backend.http2.errors import ExcessiveLoad
+from wsgiapp.backend.http2.frames import ACK, FRAME_HEADER
 
 MAX_BUFFERS = 1024  # as many as one sendmsg() takes
+MAX_UNSENT_ACKS = 1000  # nghttp2's limit (CVE-2019-9512 and 9515)
 
 
 class Outbox:
@@ -17,6 +19,7 @@ class Outbox:
     def __init__(self, connected: socket.socket, loop: Any, on_writable: Callable[[], None]) -> None:
         self._socket = connected
         self.buffers: deque[bytes | memoryview] = deque()  # not sent yet
+        self.acks = 0  # of them, at most
         self._on_writable = on_writable
         self._writable = loop.io(connected.fileno(), 2)
 
@@ -30,6 +33,13 @@ class Outbox:
         self.buffers.append(FRAME_HEADER.pack(size >> 8, size & 255, kind, flags, stream))
         if size:
             self.buffers.append(payload)
+
+    def put_ack(self, kind: int, payload: bytes) -> None:
+        """A frame that acknowledges one of the server's. Raises `ExcessiveLoad` where it does not take the others."""
+        self.acks += 1
+        if self.acks > MAX_UNSENT_ACKS:
+            raise ExcessiveLoad("frames that ask for an answer, and nobody who reads it")
+        self.put(kind, ACK, 0, payload)
 
     def send(self) -> bool:
         """Send what the socket takes; whether it took a part of it, and may take more. Raises `OSError`."""
@@ -46,6 +56,8 @@ class Outbox:
                 break
             self.buffers.popleft()
             sent -= size
+        if not self.buffers:
+            self.acks = 0
         return True
 
     def wait_no_more(self) -> None:
@@ -56,6 +68,7 @@ class Outbox:
     def clear(self) -> None:
         """Forget what is not sent."""
         self.buffers.clear()
+        self.acks = 0
 
     def close(self) -> None:
         """Stop watching the socket."""

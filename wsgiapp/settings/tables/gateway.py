@@ -76,13 +76,36 @@ class Http:
     )
     port: int = setting(8080, "TCP port to listen on", DOWN_AND_UP, Range(1, 65535))
     connections: int = setting(
-        1000, "open connections a worker; each is a greenlet, also while it is idle", RESTART, Range(1)
+        1000,
+        "open connections a worker; each is a greenlet, also while it is idle. One more takes the place of the one "
+        "that is idle for the longest time; where none is, it is answered 503",
+        RESTART,
+        Range(1),
     )
     idle_seconds: float = setting(
         75.0,
         "seconds a connection may be idle; longer than Nginx's 60, so that Nginx closes first",
         RESTART,
         Range(1, MAX_SECONDS),
+    )
+    header_seconds: float = setting(
+        20.0,
+        "seconds from a request's first byte until its headers are complete, however slowly they come",
+        RESTART,
+        Range(1, MAX_SECONDS),
+    )
+    body_seconds: float = setting(
+        30.0,
+        "seconds for a request's body, and one more for each `http.body_bytes_per_second` that have come",
+        RESTART,
+        Range(1, MAX_SECONDS),
+    )
+    body_bytes_per_second: int = setting(
+        1000,
+        "bytes of a body a second, on average, that a client must send where it takes more than `http.body_seconds`; "
+        "less than the slowest phones reach",
+        RESTART,
+        Range(1, MAX_NGINX_NUMBER),
     )
     metrics_path: str = setting(
         "/metrics", "path of all workers' metrics, in Prometheus's format; empty: not served", RESTART, URL_PATH
