@@ -4,14 +4,16 @@ from typing import NamedTuple
 
 from wsgiapp.inference.data_plane import DataPlane
 from wsgiapp.management.control_plane import ControlPlane
+from wsgiapp.tfserving.rest_json.limits import DEFAULT_LIMITS, TensorLimits
 
 
 class Planes(NamedTuple):
     """`data`: predictions. `control`: which models, versions and labels are loaded.
 
-    `instance`: whose process this is.
+    `instance`: whose process this is. `tensor_limits`: what a request below `/v1/` may ask for, and any answer.
     """
 
     data: DataPlane
     control: ControlPlane
     instance: str = ""
+    tensor_limits: TensorLimits = DEFAULT_LIMITS
