@@ -29,6 +29,7 @@ LOG_KEY = "wsgiapp.log"
 AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 GZIP = ("gzip", "x-gzip")
 CHUNK_BYTES = 64 * 1024
+READ_BYTES = 512 * 1024
 INFLATED_BYTES = 512 * 1024  # at a time, which takes 1 ms
 GZIP_MAGIC = b"\x1f\x8b"
 # `pigz`, `bgzip` and appending to a file make streams of several members; one each for 64 KB is usual.
@@ -179,7 +180,7 @@ class Request(WerkzeugRequest):
         if announced is not None and announced > limit:
             raise RequestEntityTooLarge
         try:
-            data: bytes = self.environ["wsgi.input"].read(limit + 1 if announced is None else announced)
+            data = _read(self.environ["wsgi.input"], limit + 1 if announced is None else announced)
         except OSError as exc:
             raise ClientDisconnected from exc
         if announced is not None and len(data) < announced:
@@ -231,6 +232,17 @@ def _not_json(body: bytes, error: json.JSONDecodeError) -> str:
         byte = f"byte {wrong} is 0x{body[wrong]:02X}"
         return f"not JSON in UTF-8, which JSON has to be in ({byte}, which UTF-8 does not have there)"
     return f"not JSON ({error})"
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """As much as there is, up to `size` bytes. In one call it would be kept twice for a while."""
+    if size <= READ_BYTES:
+        return stream.read(size)
+    data = io.BytesIO()
+    while size > 0 and (chunk := stream.read(min(size, READ_BYTES))):
+        size -= data.write(chunk)
+        give_way()  # what a client has sent already is read without waiting
+    return data.getvalue()
 
 
 def _first_not_utf8(body: bytes) -> int | None:

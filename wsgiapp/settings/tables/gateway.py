@@ -155,8 +155,8 @@ class Limits:
     )
     answer_bytes: int = setting(
         2**25,
-        "bytes of one answer: the map of a picture of 24 megapixels with `encoding=npy`; what a client has not read yet "
-        "Nginx keeps on the disk",
+        "bytes of one answer: the map of a picture of 24 megapixels with `encoding=npy`; Nginx keeps on the disk what "
+        "its client has not read yet",
         RESTART,
         Range(1024, MAX_NGINX_NUMBER),
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from wsgiapp.errors import TooLarge
 from wsgiapp.tfserving.rest_json.long_strings import LongString, read_long_string
-from wsgiapp.tfserving.rest_json.pieces import Pause
+from wsgiapp.tfserving.rest_json.pieces import Charge, Pause
 
 PIECE_BYTES = 64 * 1024
 MAX_DEPTH = 1024  # of orjson
@@ -52,7 +52,7 @@ class _Marks:
             yield int(marks[place]), int(marks[place - 1]) + 1 if place else start
 
 
-def next_piece(body: bytes, start: int, brackets: str, pause: Pause) -> Piece:
+def next_piece(body: bytes, start: int, brackets: str, pause: Pause, charge: Charge) -> Piece:
     """A piece of about `PIECE_BYTES` besides its long strings. Raises `json.JSONDecodeError` for one without an end."""
     found = _Marks(len(brackets))
     strings: list[LongString] = []
@@ -92,7 +92,7 @@ def next_piece(body: bytes, start: int, brackets: str, pause: Pause) -> Piece:
             string_start = at + int(quotes[-1]) + 1
         at, in_string = at + len(text), bool(within[-1])
         pause()
-        if in_string and not quotes.size and (string := read_long_string(body, string_start, pause)):
+        if in_string and not quotes.size and (string := read_long_string(body, string_start, pause, charge)):
             strings.append(string)
             at = string.end
     return Piece(len(body), True, strings=tuple(strings))

@@ -15,8 +15,8 @@ import orjson
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import INT64_MAX
-from wsgiapp.tfserving.rest_json.pieces import Pause, no_pause
-from wsgiapp.tfserving.rest_json.piecewise import MAX_PARSED_AT_ONCE, Charge, PlacedError, free, parse_in_pieces
+from wsgiapp.tfserving.rest_json.pieces import Charge, Pause, free, no_pause
+from wsgiapp.tfserving.rest_json.piecewise import MAX_PARSED_AT_ONCE, PlacedError, parse_in_pieces
 
 # A part of orjson's error -> the text of rapidjson's (rapidjson/error/en.h), with which TF Serving answers.
 RAPIDJSON_ERRORS: Mapping[str, str] = {

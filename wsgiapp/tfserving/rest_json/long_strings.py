@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from wsgiapp.errors import InvalidField
-from wsgiapp.tfserving.rest_json.pieces import Pause
+from wsgiapp.tfserving.rest_json.pieces import Charge, Pause
 
 PLAIN_BYTES = 512 * 1024  # decoded at once, which takes 0.1 ms where all is ASCII
 ESCAPED_BYTES = 64 * 1024
@@ -44,43 +44,57 @@ class StringError(ValueError):
         self.place = place
 
 
-def read_long_string(body: bytes, start: int, pause: Pause) -> LongString | None:
-    """The string that begins at `start`, after its quote; `pause` is called between the pieces.
+def read_long_string(body: bytes, start: int, pause: Pause, charge: Charge) -> LongString | None:
+    """The string that begins at `start`, after its quote; `pause` is called between the pieces, and `charge` with the
+    bytes that it takes meanwhile.
 
     Nothing for a member's name. Raises `StringError`, and `InvalidField` for a name that is too long.
     """
     end = body.find(b'"', start)
-    if end >= 0 and body.find(b"\\", start, end) < 0:
-        text = "".join(_plain(body, start, end, pause))
+    if end < 0:
+        raise StringError("unexpected end of data", len(body))
+    if body.find(b"\\", start, end) < 0:
+        if AFTER_NAME.match(body, end + 1, end + 100):
+            _require_short_name(end - start)
+            return None
+        pieces = _plain(body, start, end)
     else:
-        pieces = []
-        for piece_end, piece in _escaped(body, start):
-            pieces.append(piece)
-            end = piece_end
-            pause()
-        text = "".join(pieces)
+        pieces = _escaped(body, start)
+    charged, texts = 0, []
+    for read_to, text in pieces:
+        end = read_to
+        texts.append(text)
+        charge(2 * len(text))
+        charged += 2 * len(text)
+        pause()
     if AFTER_NAME.match(body, end + 1, end + 100):
-        if end - start > MAX_NAME_BYTES:
-            raise InvalidField("body", f"a name of more than {MAX_NAME_BYTES:,} bytes in its JSON")
+        _require_short_name(end - start)
         return None
-    return LongString(start, end, text)
+    whole = "".join(texts)
+    charge(-charged)
+    return LongString(start, end, whole)
 
 
-def _plain(body: bytes, start: int, end: int, pause: Pause) -> Iterator[str]:
+def _require_short_name(size: int) -> None:
+    if size > MAX_NAME_BYTES:
+        raise InvalidField("body", f"a name of more than {MAX_NAME_BYTES:,} bytes in its JSON")
+
+
+def _plain(body: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     for at in range(start, end, PLAIN_BYTES):
         piece = body[at : min(at + PLAIN_BYTES, end)]
         if np.frombuffer(piece, np.uint8).min() < FIRST_CHARACTER:
             raise StringError("control character in string", at)
         try:
-            yield decoder.decode(piece, final=at + PLAIN_BYTES >= end)
+            text = decoder.decode(piece, final=at + PLAIN_BYTES >= end)
         except UnicodeDecodeError as exc:
             raise StringError("str is not valid UTF-8: surrogates not allowed", at + exc.start) from exc
-        pause()
+        yield min(at + PLAIN_BYTES, end), text
 
 
 def _escaped(body: bytes, start: int) -> Iterator[tuple[int, str]]:
-    """Pieces between which no escape and no character is cut, each with its end; the last one ends at the quote."""
+    """Pieces between which no escape and no character is cut; the last one ends at the quote."""
     while True:
         found = TOKENS.match(body, start, start + ESCAPED_BYTES)
         end = found.end() if found else start

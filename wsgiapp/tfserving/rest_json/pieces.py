@@ -1,18 +1,24 @@
 """Long values in pieces, between which the event loop turns."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 Pause = Callable[[], object]
+Charge = Callable[[int], object]  # of bytes of memory; negative ones are given back
 
 PIECE_VALUES = 32 * 1024  # of a list, where it is converted
 RELEASED_ITEMS = 1024  # of a list, looked at together
+STEP_VALUES = 16  # that are freed in the time of a step
 CONTAINERS = frozenset({list, dict})
 
 
 def no_pause() -> None:
     """For who has nobody to give way to."""
+
+
+def free(size: int) -> None:
+    """For who counts no memory."""
 
 
 def pieces_of(values: list[Any], pause: Pause, size: int = 0) -> Iterator[list[Any]]:
@@ -36,32 +42,31 @@ def paused(values: list[Any], pause: Pause) -> Iterable[tuple[int, Any]]:
 
 def release(value: Any, pause: Pause) -> None:
     """Empty a large document in pieces: it takes 15 ms to free a million numbers, else all at once."""
-    freed = 0
+    work = 0
     open_values = [value]
     while open_values:
-        if freed >= PIECE_VALUES:
-            freed = 0
+        if work >= PIECE_VALUES:
+            work = 0
             pause()
+        work += STEP_VALUES
         container = open_values[-1]
         if type(container) is dict:
             open_values[-1] = list(container.values())
             container.clear()
         elif type(container) is not list or not container:
             open_values.pop()
-        elif size := _freed_together(tail := container[-RELEASED_ITEMS:]):
-            del container[-len(tail) :]
-            freed += size
         else:
-            open_values.append(container.pop())
-            freed += 1
+            tail = container[-RELEASED_ITEMS:]
+            del container[-RELEASED_ITEMS:]
+            work += len(tail)
+            inner = [each for each in tail if type(each) in CONTAINERS]
+            values = _values_of(inner)
+            work += len(values)
+            if len(values) == PIECE_VALUES or CONTAINERS.intersection(map(type, values)):
+                open_values += inner
 
 
-def _freed_together(items: list[Any]) -> int:
-    """How many values may be freed with some items of a list; 0 where they hold more than can be said at once."""
-    kinds = set(map(type, items))
-    if not kinds & CONTAINERS:
-        return len(items)
-    if kinds != {list} or sum(map(len, items)) > PIECE_VALUES:
-        return 0
-    values = list(chain.from_iterable(items))
-    return 0 if CONTAINERS.intersection(map(type, values)) else len(items) + len(values)
+def _values_of(containers: list[Any]) -> list[Any]:
+    """What stands in some lists and objects; no more than a piece."""
+    values = chain.from_iterable(each.values() if type(each) is dict else each for each in containers)
+    return list(islice(values, PIECE_VALUES))
