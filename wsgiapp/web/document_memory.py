@@ -1,6 +1,8 @@
 """`DocumentMemory`: the memory that the JSON of one request takes, in a worker that has others to answer, too."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gevent.lock import BoundedSemaphore
 from gevent.monkey import get_original
@@ -45,6 +47,16 @@ class DocumentMemory:
 
         elif self._charged <= SMALL_BYTES:
             self._end_turn()
+
+    @contextmanager
+    def alone(self, size: int) -> Iterator[None]:
+        """A context in which something of `size` bytes is read that takes several times as much meanwhile."""
+        needed = min(size, 2 * SMALL_BYTES)
+        self.charge(needed)
+        try:
+            yield
+        finally:
+            self.charge(-needed)
 
     def close(self) -> None:
         """The document is gone, or handed on."""

@@ -160,10 +160,12 @@ class Request(WerkzeugRequest):
         if kind.startswith("image/") or kind == "application/octet-stream":
             return Payload(fields, {"": body}, as_picture=as_picture)
         if kind == MULTIPART:
-            form, files = parse_multipart(body, self.environ["CONTENT_TYPE"], give_way)
+            with self.memory.alone(len(body)):
+                form, files = parse_multipart(body, self.environ["CONTENT_TYPE"], give_way)
             return Payload(_merged(fields, form), files, in_url=True, as_picture=as_picture)
         if kind == URLENCODED and not _is_json_in_disguise(body):
-            form = parse_pairs(body, "body", give_way)
+            with self.memory.alone(len(body)):
+                form = parse_pairs(body, "body", give_way)
             return Payload(_merged(fields, form), in_url=True, as_picture=as_picture)
         sent = self._json_object(body)
         return Payload(_merged(fields, sent) if fields else sent, as_picture=as_picture)
@@ -175,7 +177,7 @@ class Request(WerkzeugRequest):
         announced = int(length) if length.isdecimal() and len(length) <= MAX_LENGTH_DIGITS else None
         ends = announced is not None or self.environ.get("wsgi.input_terminated", False)
         if not ends or "HTTP_CONTENT_ENCODING" in self.environ:
-            return self.get_data()
+            return self.get_data(cache=False)
         limit = self.max_content_length or 0
         if announced is not None and announced > limit:
             raise RequestEntityTooLarge
@@ -262,26 +264,25 @@ def _first_not_utf8(body: bytes) -> int | None:
 
 def _gunzip(stream: IO[bytes], limit: int) -> bytes:
     """What a gzip stream holds; never more than `limit` bytes are inflated."""
-    pieces: list[bytes] = []
+    inflated = io.BytesIO()
     size, rest = 0, b""
     try:
         for _ in range(MAX_GZIP_MEMBERS):
             inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
             while not inflater.eof:
-                if pieces:
+                if size:
                     give_way()
                 chunk = rest or stream.read(CHUNK_BYTES)
                 piece = inflater.decompress(chunk, min(INFLATED_BYTES, limit - size + 1))
                 if not chunk and not piece:
                     raise InvalidField("body", "the gzip stream is cut off")
                 rest = inflater.unconsumed_tail
-                pieces.append(piece)
-                size += len(piece)
+                size += inflated.write(piece)
                 if size > limit:
                     raise TooLarge("body", f"it inflates to more than the limit of {limit} bytes")
             rest = inflater.unused_data or stream.read(CHUNK_BYTES)
             if not rest:
-                return b"".join(pieces)
+                return inflated.getvalue()
             if not rest.startswith(GZIP_MAGIC[: len(rest)]):
                 raise InvalidField("body", "more data follows the end of the gzip stream")
     except zlib.error as exc:

@@ -148,8 +148,8 @@ class Limits:
     )
     json_memory_bytes: int = setting(
         160 * 2**20,
-        "bytes of memory that the JSON of one request may take once it is parsed, at the most ten times its length; of "
-        "requests that take more than 4 MB a worker reads one at a time",
+        "bytes of memory that the JSON of one request may take once it is parsed, several times its length; of the "
+        "requests that take more than 4 MB a worker reads one at a time, and the others wait",
         RESTART,
         Range(2**20),
     )

@@ -15,6 +15,8 @@ from wsgiapp.tfserving.rest_json.pieces import Charge, Pause
 PLAIN_BYTES = 512 * 1024  # decoded at once, which takes 0.1 ms where all is ASCII
 ESCAPED_BYTES = 64 * 1024
 MAX_NAME_BYTES = 64 * 1024  # of a member
+# A string takes up to three times its length while it is read, then its length; however long it is, that is allowed.
+MAX_CHARGED_BYTES = 8 * 2**20
 FIRST_CHARACTER = 0x20  # those before it are not allowed in strings (RFC 8259, 7)
 QUOTE = ord('"')
 # Whole escapes, the two of a character beyond U+FFFF together, and what stands between them.
@@ -60,18 +62,18 @@ def read_long_string(body: bytes, start: int, pause: Pause, charge: Charge) -> L
         pieces = _plain(body, start, end)
     else:
         pieces = _escaped(body, start)
-    charged, texts = 0, []
+    needed = min(len(body) - start, MAX_CHARGED_BYTES)
+    charge(needed)
+    texts = []
     for read_to, text in pieces:
         end = read_to
         texts.append(text)
-        charge(2 * len(text))
-        charged += 2 * len(text)
         pause()
     if AFTER_NAME.match(body, end + 1, end + 100):
         _require_short_name(end - start)
         return None
     whole = "".join(texts)
-    charge(-charged)
+    charge(-needed)
     return LongString(start, end, whole)
 
 

@@ -25,7 +25,7 @@ MAX_PARSED_AT_ONCE = 128 * 1024  # bytes; cutting costs as much again as parsing
 MAX_CONTAINERS = 2**20
 MAX_MEMBERS = 2**16  # of one object, whose table of a million takes 20 ms to be enlarged
 # Bytes of memory: what is parsed, and the arrays and messages made of it (measured, with CPython 3.11).
-LIST_BYTES, OBJECT_BYTES, MEMBER_BYTES, STRING_BYTES, VALUE_BYTES, FRACTION_BYTES = 64, 112, 128, 72, 32, 24
+LIST_BYTES, OBJECT_BYTES, MEMBER_BYTES, STRING_BYTES, VALUE_BYTES, FLOAT_BYTES = 64, 112, 128, 72, 24, 24
 AFTER_COMMA = re.compile(rb"[ \t\r\n]*[\]}]")
 CLOSED_BY = {"[": "]", "{": "}"}
 # Stands for the member that is open at the beginning of a piece, and for a long string; no client knows it.
@@ -118,14 +118,16 @@ class _Reader:
         self._containers += lists + objects
         if self._containers > MAX_CONTAINERS:
             raise TooLarge("body", f"more than {MAX_CONTAINERS:,} lists and objects in its JSON")
-        strings = max(text.count(b'"') // 2 - members, 0)
+        quotes = text.count(b'"')
+        strings = max(quotes // 2 - members, 0)
+        floats = text.count(b".") + (0 if quotes else text.count(b"e") + text.count(b"E"))
         self._charge(
             lists * LIST_BYTES
             + objects * OBJECT_BYTES
             + members * MEMBER_BYTES
             + strings * STRING_BYTES
             + text.count(b",") * VALUE_BYTES
-            + text.count(b".") * FRACTION_BYTES
+            + floats * FLOAT_BYTES
         )
 
 
