@@ -7,25 +7,29 @@ import importlib
 import os
 import pkgutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from attack import requests
 from attack.request import MEBIBYTE, HeavyRequest
-from attack.target import Target, Turn
+from attack.target import ModelServer, Turn, Worker, take_peak
+from bench.processes import everything_ended
 
 AT_ONCE = 6
 BODY_BYTES = 16 * MEBIBYTE
 MAX_TURN_SECONDS = 0.05
 MAX_WORKER_BYTES = 400 * MEBIBYTE
-# The turn that sent an answer ends after it.
-SETTLE_SECONDS = 0.05
+# The turn that sent an answer ends after it, and before the next one is answered.
+NEXT = HeavyRequest("", frozenset({200}), "/healthz")
 OVERLOADED = 503
 
 
-@dataclass
+HEADINGS = f"{'request':<44} {'status':<9} {'longest turn':<28} {'worker':>6} {'time':>9}"
+
+
+@dataclass(frozen=True)
 class Finding:
     """What a request, sent so many times at once, did."""
 
@@ -34,17 +38,15 @@ class Finding:
     statuses: list[int]
     turn: Turn
     worker_bytes: int
-    server_bytes: int
     seconds: float
-    problems: list[str] = field(default_factory=list)
 
     def line(self) -> str:
+        """A line of the table."""
         statuses = ",".join(f"{status}" for status in sorted(set(self.statuses)))
         name = f"{self.times} x {self.name}" if self.times > 1 else self.name
         return (
-            f"{name:<44} {statuses:<9} {self.turn.wall * 1000:6.1f} ms ({self.turn.cpu * 1000:6.1f} CPU) "
-            f"{self.worker_bytes / MEBIBYTE:6.0f} MB {self.server_bytes / MEBIBYTE:6.0f} MB {self.seconds:6.2f} s"
-            + "".join(f"  FAILED: {problem}" for problem in self.problems)
+            f"{name:<44} {statuses:<9} {self.turn.wall * 1000:6.1f} ms ({self.turn.cpu * 1000:6.1f} of CPU) "
+            f"{self.worker_bytes / MEBIBYTE:6.0f} MB {self.seconds:6.2f} s"
         )
 
 
@@ -54,36 +56,29 @@ def all_requests() -> list[HeavyRequest]:
     return [each for name in modules for each in importlib.import_module(f"attack.requests.{name}").REQUESTS]
 
 
-def attack(
-    target: Target, request: HeavyRequest, times: int, size: int, seconds_of: Callable[[Turn], float]
-) -> Finding:
-    """Send a request so many times at once."""
+def attack(worker: Worker, request: HeavyRequest, times: int, size: int) -> Finding:
+    """Send a request so many times at once, with bodies of `size` bytes."""
     body = None if request.body is None else request.body(size)
-    target.take_peak(target.worker)
-    target.take_peak(target.model_server)
-    target.longest_turn()
+    take_peak(worker.pid)
+    worker.longest_turn()
     started = time.monotonic()
     with ThreadPoolExecutor(times) as threads:
-        statuses = list(threads.map(lambda _: target.send(request, body), range(times)))
+        statuses = list(threads.map(lambda _: worker.send(request, body), range(times)))
     seconds = time.monotonic() - started
-    time.sleep(SETTLE_SECONDS)
-    turn = target.longest_turn()
-    found = Finding(
-        request.name,
-        times,
-        statuses,
-        turn,
-        target.take_peak(target.worker),
-        target.take_peak(target.model_server),
-        seconds,
-    )
-    if wrong := set(statuses) - request.statuses - ({OVERLOADED} if times > 1 else set()):
-        found.problems.append(f"the status {sorted(wrong)}, not {sorted(request.statuses)}")
-    if seconds_of(turn) > MAX_TURN_SECONDS:
-        found.problems.append(f"a turn of more than {MAX_TURN_SECONDS * 1000:.0f} ms")
-    if found.worker_bytes > MAX_WORKER_BYTES:
-        found.problems.append(f"more than {MAX_WORKER_BYTES // MEBIBYTE} MB")
-    return found
+    worker.send(NEXT, None)
+    return Finding(request.name, times, statuses, worker.longest_turn(), take_peak(worker.pid), seconds)
+
+
+def problems(found: Finding, statuses: frozenset[int], *, by_cpu: bool) -> list[str]:
+    """What must not be."""
+    wrong = set(found.statuses) - statuses - ({OVERLOADED} if found.times > 1 else set())
+    turn = found.turn.cpu if by_cpu else found.turn.wall
+    said = {
+        f"the status {sorted(wrong)}, not {sorted(statuses)}": bool(wrong),
+        f"a turn of more than {MAX_TURN_SECONDS * 1000:.0f} ms": turn > MAX_TURN_SECONDS,
+        f"more than {MAX_WORKER_BYTES // MEBIBYTE} MB": found.worker_bytes > MAX_WORKER_BYTES,
+    }
+    return [problem for problem, is_true in said.items() if is_true]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,13 +90,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Path(os.environ.get("WSGIAPP_HOME", "var"))
     chosen = [request for request in all_requests() if options.only in request.name]
     failed = 0
-    print(f"{'request':<44} {'status':<9} {'longest turn':<22} {'worker':>9} {'models':>9} {'time':>8}", flush=True)
-    with Target(home / "attack", home / "models", {}) as target:
+    with everything_ended() as running:
+        server = ModelServer(home / "attack", home / "models")
+        running.callback(server.stop)
+        worker = Worker(home / "attack", server.address)
+        running.callback(worker.stop)
+        worker.wait_for("/readyz")
+        print(HEADINGS, flush=True)
         for request in chosen:
             for times in (1, AT_ONCE):
-                found = attack(target, request, times, BODY_BYTES, lambda turn: turn.cpu if options.cpu else turn.wall)
-                failed += bool(found.problems)
-                print(found.line(), flush=True)
+                found = attack(worker, request, times, BODY_BYTES)
+                wrong = problems(found, request.statuses, by_cpu=options.cpu)
+                failed += bool(wrong)
+                print(found.line(), *(f"FAILED: {problem}" for problem in wrong), flush=True)
+        print(f"the model server has held {take_peak(server.pid) / MEBIBYTE:.0f} MB")
     print(
         f"{2 * len(chosen)} attacks, {failed} of them over the limits" if failed else f"{2 * len(chosen)} attacks held"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from attack.request import FORM, JSON, MEBIBYTE, PICTURE, SIMPLE, HeavyRequest, as_json, gzipped, post, repeated
+from attack.request import FORM, MEBIBYTE, PICTURE, SIMPLE, HeavyRequest, as_json, gzipped, post, repeated
 
 MULTIPART = "multipart/form-data; boundary=x"
 PART = b'--x\r\nContent-Disposition: form-data; name="img"\r\n\r\n'
@@ -63,4 +63,3 @@ REQUESTS = [
     post("JSON in GBK", SIMPLE, repeated(b'{"line": "', b"a", b'\xba\xc3"}'), 400),
     post("a picture that is none", PICTURE, repeated(b"", b"GIF", b""), 400, kind="image/gif"),
 ]
-_ = JSON
