@@ -60,13 +60,13 @@ def attack(worker: Worker, request: HeavyRequest, times: int, size: int) -> Find
     """Send a request so many times at once, with bodies of `size` bytes."""
     body = None if request.body is None else request.body(size)
     take_peak(worker.pid)
-    worker.longest_turn()
+    worker.max_turn()
     started = time.monotonic()
     with ThreadPoolExecutor(times) as threads:
         statuses = list(threads.map(lambda _: worker.send(request, body), range(times)))
     seconds = time.monotonic() - started
     worker.send(NEXT, None)
-    return Finding(request.name, times, statuses, worker.longest_turn(), take_peak(worker.pid), seconds)
+    return Finding(request.name, times, statuses, worker.max_turn(), take_peak(worker.pid), seconds)
 
 
 def problems(found: Finding, statuses: frozenset[int], *, by_cpu: bool) -> list[str]:

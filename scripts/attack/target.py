@@ -99,7 +99,7 @@ class Worker:
         finally:
             connection.close()
 
-    def longest_turn(self) -> Turn:
+    def max_turn(self) -> Turn:
         """Since it was asked for the last time."""
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(self._control))

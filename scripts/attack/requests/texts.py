@@ -33,7 +33,7 @@ REQUESTS = [
     post("a form's value not in UTF-8", SIMPLE, repeated(b"line=", b"%e4", b""), 400, kind=FORM),
     post("a part's header", SIMPLE, repeated(b"--x\r\nA: ", b"b", b""), 400, kind=MULTIPART),
     post("a part's content", SIMPLE, repeated(PART, b"\r\n-", b"\r\n--x--"), 400, kind=MULTIPART),
-    post("boundaries that are none", SIMPLE, repeated(PART, b"--x", b"\r\n--x--"), 400, kind=MULTIPART),
+    post("boundaries that are not any", SIMPLE, repeated(PART, b"--x", b"\r\n--x--"), 400, kind=MULTIPART),
     post("a boundary without an end", SIMPLE, repeated(b"--x", b" ", b""), 400, kind=MULTIPART),
     post(
         "options of parts",
@@ -61,5 +61,5 @@ REQUESTS = [
     post("a text of quotes", SIMPLE, repeated(b'{"line": "', b'\\"', b'"}'), 413),
     post("a string without an end", SIMPLE, repeated(b'{"line": "', b"a", b""), 400),
     post("JSON in GBK", SIMPLE, repeated(b'{"line": "', b"a", b'\xba\xc3"}'), 400),
-    post("a picture that is none", PICTURE, repeated(b"", b"GIF", b""), 400, kind="image/gif"),
+    post("a picture that is not one", PICTURE, repeated(b"", b"GIF", b""), 400, kind="image/gif"),
 ]
