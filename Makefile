@@ -19,7 +19,7 @@ COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m co
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models up down status restart logs supervisorctl install-service uninstall-service test newest docs \
-	bench soak chaos fuzz lint audit sbom clean
+	bench soak overload chaos fuzz attack lint audit sbom clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ chaos: models .venv/installed ## make each fault in turn under load, check every
 
 fuzz: models .venv/installed-fuzz ## random input for every parser, random requests for the service, for MINUTES (10)
 	@$(BIN)/python scripts/fuzz --minutes $(or $(MINUTES),10)
+
+attack: models .venv/installed ## send requests made to hold a worker up; fails above 50 ms or 400 MB (ONLY=text: some)
+	@$(BIN)/python scripts/attack $(if $(ONLY),--only "$(ONLY)")
 
 lint: .venv/installed-dev ## check format, style, types, and what bandit finds
 	@$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from io import FileIO
 from typing import Any
 
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import NotFound, RequestURITooLarge
 from werkzeug.routing import BaseConverter, Map, Rule
 
 from wsgiapp.backend.interface import Backend, Target
@@ -30,6 +30,7 @@ from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.started import process_settings
 from wsgiapp.settings.tables.models import Model
+from wsgiapp.tfserving.rest_json.limits import TensorLimits
 from wsgiapp.web.access_log import Stream, WSGIApplication, log_access
 from wsgiapp.web.audience import Audience, behind_proxies
 from wsgiapp.web.client_gone import aborted_when_client_goes
@@ -37,8 +38,9 @@ from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors, is_preflight
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.problems import error_response
-from wsgiapp.web.request import Request
+from wsgiapp.web.request import MAX_PATH_BYTES, Request
 from wsgiapp.web.response import Response
+from wsgiapp.web.turns import give_way
 from wsgiapp.web.views import config, health, models, monitoring, predict, tfserving
 
 log = logging.getLogger(__name__)
@@ -92,6 +94,7 @@ class Application:
         self._urls = url_map(settings).bind("")  # the host's name plays no part
         self._known_match = lru_cache(KNOWN_PATHS)(self._urls.match)
         self._max_body = settings.limits.body_bytes
+        self._max_json_memory = settings.limits.json_memory_bytes
         self._cors = Cors(settings.http)
         self._as_flask = settings.http.compatibility == "flask"
         #: What middleware wraps, so that the application object itself stays within reach.
@@ -101,7 +104,7 @@ class Application:
         return self.wsgi_app(environ, start_response)
 
     def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request = Request(environ, self._max_body)
+        request = Request(environ, self._max_body, self._max_json_memory)
         try:
             response = self.dispatch_request(request)
         except Exception as exc:
@@ -109,6 +112,7 @@ class Application:
             request.note(error=with_cause(exc))
             if response.status == 500:
                 log.exception("request %s failed", request.id)
+        request.close()
         response.headers.append(("X-Request-ID", request.id))
         request.note(status=response.status, bytes=len(response.body))
         if self._as_flask:  # after the log, which has the status that tells errors apart
@@ -121,6 +125,8 @@ class Application:
         """The view's answer; raises what the view raises."""
         if self._cors and is_preflight(request):
             return Response(b"")
+        if len(request.path) > MAX_PATH_BYTES:  # of another WSGI server
+            raise RequestURITooLarge("the path is longer than any that is served here")
         try:
             match = self._known_match if len(request.path) <= MAX_KNOWN_PATH else self._urls.match
             view, arguments = match(request.path, request.method)
@@ -161,10 +167,12 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
     """What the views work with, over a model server. Raises `SettingsError` for a model's pipeline or its options."""
     limits = settings.limits
     resources = Resources(
-        text=TextLimits(chars=limits.text_chars, rows=limits.text_rows),
+        text=TextLimits(chars=limits.text_chars, rows=limits.text_rows, words=limits.tensor_strings),
         image=ImageLimits(pixels=limits.image_pixels),
         cache=settings.cache,
         encoding="pickle" if settings.http.compatibility == "flask" else "png",
+        answer_bytes=limits.answer_bytes,
+        pause=give_way,
     )
     threads = NativeThreads(len(os.sched_getaffinity(0)))
     data = DataPlane(
@@ -174,7 +182,8 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         Admission(limits.inflight),
         settings.backend.deadline_seconds,
     )
-    return Planes(data, ControlPlane(settings, backend), settings.instance, Audience(settings).is_internal)
+    tensors = TensorLimits(limits.tensor_numbers, limits.tensor_strings, limits.answer_bytes)
+    return Planes(data, ControlPlane(settings, backend), settings.instance, Audience(settings).is_internal, tensors)
 
 
 def _route(model: Model, backend: Backend, resources: Resources, threads: NativeThreads) -> Route:

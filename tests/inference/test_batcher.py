@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import gevent
 import pytest
+from gevent import socket
 
 from wsgiapp.errors import DeadlineExceeded, InternalError, InvalidArgument, RequestError, Unavailable
 from wsgiapp.inference.batcher import (
@@ -286,20 +287,18 @@ def test_a_caller_s_own_timeout() -> None:
     assert submit(batcher, 2).result == 4
 
 
-def test_a_loop_that_is_never_idle_still_sends() -> None:
-    """Under overload there is always something else to do."""
-    batcher = Batcher(Doubling(), BatchLimits(max_batch_size=1000))
-    busy = gevent.spawn(_keep_busy)
+@pytest.mark.parametrize("requests", [1, 5])
+@pytest.mark.parametrize("kind", ["callbacks", "sockets"])
+def test_a_loop_that_is_never_idle_still_sends(kind: str, requests: int) -> None:
+    """Nobody else submits anything, and there is always something else to do: neither may let a request wait."""
+    busy = [gevent.spawn(_keep_busy)] if kind == "callbacks" else _keep_sockets_busy()
     try:
-        waiting = [gevent.spawn(submit, batcher, 0)]
-        ends = time.monotonic() + 10
-        while not waiting[0].ready() and time.monotonic() < ends:
-            waiting.append(gevent.spawn(submit, batcher, len(waiting)))
-            gevent.sleep(0.001)
-        assert waiting[0].value.result == 0
+        answers = submit_all(Batcher(Doubling(), BatchLimits(max_batch_size=1000)), range(requests))
+        assert not any(each.ready() for each in busy)
     finally:
-        busy.kill()
-    gevent.joinall(waiting, timeout=10, raise_error=True)
+        gevent.killall(busy)
+    assert [answer.result for answer in answers] == [2 * item for item in range(requests)]
+    assert max(answer.queue_seconds for answer in answers) < FAR / 10
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -418,6 +417,19 @@ class Request:
 def _keep_busy() -> None:
     while True:
         gevent.sleep(0)
+
+
+def _keep_sockets_busy() -> list[gevent.Greenlet]:
+    """Two pairs of which one end or the other can always be read."""
+
+    def pass_on(end: socket.socket) -> None:
+        while True:
+            end.sendall(end.recv(1))
+
+    ends = [end for _ in range(2) for end in socket.socketpair()]
+    for end in ends[::2]:
+        end.sendall(b"x")
+    return [gevent.spawn(pass_on, end) for end in ends]
 
 
 def _outcome(batcher: Batcher[int, int], item: int, **more: object) -> object:

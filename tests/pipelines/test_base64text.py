@@ -7,6 +7,7 @@ import random
 import pytest
 
 from wsgiapp.errors import InvalidField
+from wsgiapp.pipelines import base64text
 from wsgiapp.pipelines.base64text import decode_base64, encode_base64
 
 DATA = bytes(range(256)) + b"\xfb\xff\xfe"
@@ -69,3 +70,14 @@ def test_it_takes_and_rejects_what_the_standard_library_does() -> None:
 @pytest.mark.parametrize("length", range(5))
 def test_encoding(length: int) -> None:
     assert encode_base64(DATA[-length:]) == base64.b64encode(DATA[-length:]).decode()
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 11, 12, 13, 100])
+def test_long_texts_are_read_in_pieces(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base64text, "PIECE_CHARS", 8)
+    data = bytes(range(150, 150 + size))
+    for text in (base64.b64encode(data), base64.urlsafe_b64encode(data).rstrip(b"="), base64.encodebytes(data)):
+        assert decode_base64("img", text.decode()) == data
+    for wrong in ("QUJDRA==QUJD", "QUI=QUJD", "QUJDQUJDQ"):
+        with pytest.raises(InvalidField, match=r"^img: not base64"):
+            decode_base64("img", wrong)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from support.images import image_file, photograph
-from wsgiapp.errors import InternalError, InvalidField, SettingsError
+from wsgiapp.errors import InternalError, InvalidField, SettingsError, TooLarge
 from wsgiapp.pipelines.pipeline import ImageLimits, Media, Payload, Resources
 from wsgiapp.pipelines.saliency import Saliency
 
@@ -130,3 +130,13 @@ def test_examples_differ_whatever_the_limits() -> None:
     square, disc = Saliency({}, Resources(image=ImageLimits(pixels=1))).examples()
     assert square["img_in"].shape == disc["img_in"].shape == (1, 320, 320, 3)
     assert np.abs(square["img_in"] - disc["img_in"]).mean() > 50
+
+
+@pytest.mark.parametrize("encoding", ["npy", "pickle"])
+def test_an_answer_that_would_be_too_long_is_rejected_before_the_model_is_asked(encoding: str) -> None:
+    pipeline = Saliency({}, Resources(answer_bytes=8000))
+    with pytest.raises(
+        TooLarge, match=r"^answer: it would have more than 8,000 bytes, .*; ask for encoding=png, or send"
+    ):
+        pipeline.preprocess(Payload({"encoding": encoding}, {"img": FILE}))
+    pipeline.preprocess(Payload({"encoding": "png"}, {"img": FILE}))

@@ -227,3 +227,22 @@ def test_examples_differ_in_length_whatever_the_limits(lexicon_cache: Path) -> N
     widths = [example["words"].shape[1] for example in made.examples()]
     assert widths == [example["nwords"][0] for example in made.examples()]
     assert len(set(widths)) == len(widths) == 3 and max(widths) > 20 * min(widths)
+
+
+def test_padding_counts(lexicon_cache: Path) -> None:
+    limits = TextLimits(chars=1000, rows=100, words=60)
+    pipeline = SegmentedText({}, Resources(text=limits, cache=lexicon_cache))
+    assert len(rows(pipeline, lines=[LINE] * 10)) == 10
+    with pytest.raises(
+        TooLarge, match=r"^lines: 11 texts of up to 6 words are 66 words with their padding; the limit is 60"
+    ):
+        rows(pipeline, lines=[LINE, *["好"] * 10])
+
+
+def test_long_work_has_pauses(lexicon_cache: Path) -> None:
+    pauses: list[None] = []
+    pipeline = SegmentedText({}, Resources(cache=lexicon_cache, pause=lambda: pauses.append(None)))
+    for fields in ({"line": LINE * 500}, {"lines": [LINE * 20] * 25}, {"words": str(["a"] * 5000)}):
+        pauses.clear()
+        rows(pipeline, **fields)
+        assert len(pauses) >= 4, fields.keys()

@@ -350,3 +350,12 @@ def check(head: bytes, variables: dict[str, str]) -> None:
     assert not {"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"} <= set(variables)
     for name, value in variables.items():
         assert name and not set("\r\n\0") & set(value) - set("\r\n\0" if name == "PATH_INFO" else "")
+
+
+def test_a_path_is_bounded_and_a_query_is_not() -> None:
+    assert (
+        read(b"GET /" + b"%41" * 2730 + b"?" + b"a" * 100_000 + b" HTTP/1.0\r\n\r\n")["PATH_INFO"] == "/" + "A" * 2730
+    )
+    with pytest.raises(MalformedRequest) as caught:
+        read(b"GET /" + b"%41" * 2731 + b" HTTP/1.0\r\n\r\n")
+    assert caught.value.status == 414

@@ -152,3 +152,46 @@ def test_up_to_a_hundred_parts() -> None:
     assert len(parse_multipart(b"".join(parts[:100]) + b"--b--", KIND).fields) == 100
     with pytest.raises(TooLarge, match="body: more than 100 parts of multipart/form-data"):
         parse_multipart(b"".join(parts) + b"--b--", KIND)
+
+
+def test_values_without_escapes_and_long_texts_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(form, "UNQUOTED_AT_ONCE", 10)
+    monkeypatch.setattr(form, "DECODED_AT_ONCE", 10)
+    turns: list[None] = []
+    text = "好a" * 100
+    assert parse_pairs(b"a=" + text.encode(), "query", lambda: turns.append(None)) == {"a": text}
+    assert len(turns) > 30
+    with pytest.raises(InvalidField, match=r"a: not UTF-8 \(a byte is 0xE5\)"):
+        parse_pairs(b"a=" + text.encode() + b"\xe5", "query")["a"]
+
+
+def test_a_long_name_is_nobody_s() -> None:
+    assert parse_pairs(b"%ff" * 1000 + b"=1&a=2", "query") == {"a": "2"}
+
+
+def test_a_form_is_searched_and_copied_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(form, "SEARCHED_AT_ONCE", 7)
+    monkeypatch.setattr(form, "COPIED_AT_ONCE", 100)
+    turns: list[None] = []
+    content = bytes(range(256)) * 10
+    body, kind = multipart("img", "a.png", content, line="好")
+    parsed = parse_multipart(body, kind, lambda: turns.append(None))
+    assert parsed.files == {"img": content} and parsed.fields == {"line": "好"}
+    assert len(turns) > len(content) / 7
+
+
+def test_what_looks_like_boundaries_is_looked_at_so_often_and_no_more() -> None:
+    few = part(b'name="a"', b"x" + b"--b" * 900) + b"--b--"
+    assert len(parse_multipart(few, KIND).fields["a"]) == 2701
+    for content in (b"x" + b"--b" * 1100, b"\r\n--bc" * 1100, b"\r\n--b" + b" " * 100 + b"--b" * 1001):
+        with pytest.raises(InvalidField, match=r"^body: the boundary of multipart/form-data stands in its content"):
+            parse_multipart(part(b'name="a"', content) + b"--b--", KIND)
+
+
+def test_a_boundary_has_seventy_characters() -> None:
+    body = part(b'name="a"').replace(b"--b", b"--" + b"b" * 70) + b"--" + b"b" * 70 + b"--"
+    assert parse_multipart(body, "multipart/form-data; boundary=" + "b" * 70).fields == {"a": "x"}
+    with pytest.raises(InvalidField, match="more than 70 characters"):
+        parse_multipart(body, "multipart/form-data; boundary=" + "b" * 71)
+    with pytest.raises(InvalidField, match="without a boundary"):
+        parse_multipart(body, "multipart/form-data; " + "a=b;" * 300 + "boundary=b")

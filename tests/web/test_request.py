@@ -9,6 +9,7 @@ import tracemalloc
 import zlib
 from typing import Any
 
+import gevent
 import numpy as np
 import pytest
 from werkzeug.exceptions import (
@@ -23,6 +24,7 @@ from werkzeug.test import EnvironBuilder
 from support.http_client import gzip_bomb, multipart
 from wsgiapp.errors import InvalidField, Overloaded, TooLarge
 from wsgiapp.errors import NotFound as NoSuchModel
+from wsgiapp.web import document_memory
 from wsgiapp.web.problems import error_response
 from wsgiapp.web.request import Request
 from wsgiapp.web.response import STATUS_LINES, Response, answer
@@ -301,3 +303,47 @@ def test_every_status_that_is_answered_has_a_line() -> None:
     for status, line in STATUS_LINES.items():
         assert line.startswith(f"{status} ") and len(line) > 4
     assert {400, 413, 414, 431, 499, 501, 505} <= set(STATUS_LINES)
+
+
+def test_a_long_accept_is_disregarded() -> None:
+    asked = request(b'{"line": "a"}', None)
+    for accept, is_picture in (("image/png", True), ("image/png," * 400, True), ("image/png," * 500, False)):
+        asked.environ["HTTP_ACCEPT"] = accept
+        asked.__dict__.pop("accept_mimetypes", None)
+        asked.__dict__.pop("headers", None)
+        asked.environ["wsgi.input"] = io.BytesIO(b'{"line": "a"}')
+        assert asked.payload().as_picture is is_picture
+
+
+def test_a_long_body_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[None] = []
+    monkeypatch.setattr("wsgiapp.web.request.give_way", lambda: turns.append(None))
+    monkeypatch.setattr("wsgiapp.web.request.READ_BYTES", 1000)
+    body = bytes(range(250)) * 40
+    assert sent(io.BytesIO(body), len(body)).body() == body
+    assert len(turns) == 10
+    with pytest.raises(ClientDisconnected):
+        sent(io.BytesIO(body), len(body) + 1).body()
+
+
+def test_long_json_waits_for_its_turn_and_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b'{"line": [' + b"[]," * 100_000 + b"[]]}"
+    monkeypatch.setattr(document_memory, "SMALL_BYTES", 2**20)
+    first, second = sent(io.BytesIO(body), len(body)), sent(io.BytesIO(body), len(body))
+    assert len(first.payload().fields["line"]) == 100_001
+    waiting = gevent.spawn(second.payload)
+    gevent.sleep(0.05)
+    assert not waiting.ready()
+    first.close()
+    waiting.get(timeout=30)
+    second.close()
+    picture = b'{"img": "' + b"a" * 900_000 + b'"}'
+    for _ in range(3):  # a long string takes little but its length: nobody waits for it
+        assert len(sent(io.BytesIO(picture), len(picture)).payload().fields["img"]) == 900_000
+
+
+@pytest.mark.parametrize("before", [0, 200_000, 600_000])
+def test_where_a_byte_is_that_is_not_utf_8(before: int) -> None:
+    body = b'{"line": "' + "好".encode() * (before // 3) + b"\xc4\xe3"
+    with pytest.raises(InvalidField, match=rf"\(byte {10 + before // 3 * 3} is 0xC4"):
+        request(body, None).payload()

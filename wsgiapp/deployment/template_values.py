@@ -68,6 +68,8 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "management_timeout": management_timeout,
         "metrics": settings.metrics,
         "models": settings.home / "models",
+        # At least as large as one of Nginx's buffers.
+        "answer_bytes": max(limits.answer_bytes, 2**20),
         "nginx_connections": min(8192, open_files // 2),
         "nginx_workers": settings.nginx.workers,
         "open_files": open_files,

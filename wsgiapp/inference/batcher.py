@@ -31,7 +31,7 @@ PARTS = 4
 # cost about what a call of its own does (measured, two BiLSTMs: 2 and 4 us a row and step, 2 ms a call).
 MAX_PADDING_STEPS = 512
 
-# Under overload the loop always has something else to do: a flush waits so long for an idle loop at most.
+# A busy loop is never idle: a timer flushes when the queue has waited so long for that, whatever the loop does.
 MAX_FLUSH_DELAY_SECONDS = 0.01
 
 # After a call, those that it answered and those that waited for its end are expected for the next one. For them a
@@ -112,7 +112,7 @@ class Batcher(Generic[Item, Result]):
         self._inflight = 0
         self._flushing = False
         self._when_idle = self._hub.loop.idle()
-        self._late_at = math.inf
+        self._flush_timer = self._hub.loop.timer(MAX_FLUSH_DELAY_SECONDS)
         self._expected = 0  # requests for the next call
         self._linger_timer = self._hub.loop.timer(0)
         self._queue: dict[_Waiting[Item], None] = {}  # in the order of arrival
@@ -141,16 +141,15 @@ class Batcher(Generic[Item, Result]):
         return Batched(outcome, request.batch_rows, request.flushed_at - request.enqueued_at, request.is_oldest)
 
     def _flush_soon(self) -> None:
-        """Flush when the loop has nothing else to do, or, when a batch is full or late, at once."""
+        """Flush when the loop has nothing else to do, soon in any case, and at once when a batch is full."""
         if self._flushing or not self._queue or self._inflight >= self._limits.max_inflight:
             return
         if len(self._queue) < self._expected:
             return
-        now = time.monotonic()
         if not self._when_idle.active:
             self._when_idle.start(self._flush)
-            self._late_at = now + MAX_FLUSH_DELAY_SECONDS
-        if len(self._queue) >= self._limits.max_batch_size or now > self._late_at:
+            self._flush_timer.start(self._flush)
+        if len(self._queue) >= self._limits.max_batch_size:
             self._flushing = True
             self._hub.loop.run_callback(self._flush)
 
@@ -158,6 +157,7 @@ class Batcher(Generic[Item, Result]):
         self._flushing = False
         self._expected = 0
         self._when_idle.stop()
+        self._flush_timer.stop()
         while self._queue and self._inflight < self._limits.max_inflight:
             batch = self._next_batch()
             self._inflight += 1

@@ -28,7 +28,11 @@ class NativeThreads:
             pool = self._pools[hub] = ThreadPool(self._max_threads, hub)
         value, error = pool.apply(_outcome, (function, arguments))
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                # It refers to this frame, and this frame to it: the picture would stay until the collector comes.
+                del error, arguments
         return value
 
 

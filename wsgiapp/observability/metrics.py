@@ -42,6 +42,21 @@ if FOLDER:
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
 
+
+class CountingHistogram(Histogram):
+    """A histogram that takes many observations of its first bucket at once."""
+
+    @property
+    def min_bound(self) -> float:
+        """The upper bound of the first bucket."""
+        return float(self._upper_bounds[0])
+
+    def observe_short(self, count: int, total: float) -> None:
+        """`count` observations below `min_bound`, whose sum is `total`."""
+        self._buckets[0].inc(count)
+        self._sum.inc(total)
+
+
 BATCH_ROWS = Histogram(
     "wsgiapp_batch_rows",
     "Rows of a call to the model server.",
@@ -53,6 +68,11 @@ QUEUE_SECONDS = Histogram(
     "Seconds that the oldest request of a batch waited for its call to leave.",
     ["model"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+LOOP_TURN_SECONDS = CountingHistogram(
+    "wsgiapp_event_loop_turn_seconds",
+    "Seconds that a turn of a worker's event loop took: so long all its other requests wait.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 LOG_LINES_DROPPED = Counter(
     "wsgiapp_log_lines_dropped",

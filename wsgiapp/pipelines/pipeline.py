@@ -5,7 +5,7 @@ methods of `Pipeline`, name it in the entry point group `wsgiapp.pipelines` of y
 a `[models.NAME]` table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,10 +17,11 @@ from wsgiapp.tfserving.tensors import Arrays
 
 @dataclass(frozen=True, slots=True)
 class TextLimits:
-    """`chars`: of all texts in one request. `rows`: texts in one request."""
+    """`chars`: of all texts in one request. `rows`: texts in one request. `words`: of them all, padding included."""
 
     chars: int = 10_000
     rows: int = 256
+    words: int = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,18 @@ class ImageLimits:
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What the service gives every pipeline: its limits, a folder for files that can be made again, and how pictures in
-    JSON are encoded where nothing else is asked for."""
+    JSON are encoded where nothing else is asked for.
+
+    A pipeline that is not `heavy` calls `pause` after some milliseconds of work, which lets other requests be answered
+    meanwhile. `answer_bytes` is the limit on a whole answer.
+    """
 
     text: TextLimits = TextLimits()
     image: ImageLimits = ImageLimits()
     cache: Path = Path("var/cache")
     encoding: str = "png"
+    answer_bytes: int = 2**25
+    pause: Callable[[], object] = int
 
 
 class Payload(NamedTuple):

@@ -10,7 +10,10 @@ from wsgiapp.errors import InternalError, InvalidField, SettingsError
 from wsgiapp.pipelines.base64text import decode_base64, encode_base64
 from wsgiapp.pipelines.imaging.images import ENCODERS, decode_image, resize_map, stretch
 from wsgiapp.pipelines.pipeline import Media, Payload, Prepared, Resources, Result, reject_unknown_options
+from wsgiapp.tfserving.rest_json.limits import answer_too_large
 from wsgiapp.tfserving.tensors import Arrays
+
+BASE64_FACTOR = 4 / 3
 
 
 class _Wanted(NamedTuple):
@@ -34,6 +37,7 @@ class Saliency:
     def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
         reject_unknown_options(options, {"size", "mean", "input", "output", "encoding"})
         self._limits = resources.image
+        self._answer_bytes = resources.answer_bytes
         self._size = options.get("size", 320)
         mean = np.asarray(options.get("mean", (126.88, 120.24, 112.19)), np.float32)
         self._input = str(options.get("input", "img_in"))
@@ -60,6 +64,8 @@ class Saliency:
             raise InvalidField("encoding", f"not one of {', '.join(ENCODERS)}")
         image = decode_image("img", _file(payload), self._limits)
         height, width = image.shape[:2]
+        if encoding != "png" and height * width * BASE64_FACTOR > self._answer_bytes:
+            raise answer_too_large(self._answer_bytes, "ask for encoding=png, or send a smaller picture")
         return Prepared(self._inputs(image), _Wanted(height, width, encoding, payload.as_picture))
 
     def _inputs(self, image: np.ndarray) -> Arrays:

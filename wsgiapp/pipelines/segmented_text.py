@@ -1,7 +1,7 @@
 """Chinese text, segmented with jieba, for models that take padded rows of words."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from wsgiapp.errors import InternalError, InvalidField, TooLarge
 from wsgiapp.pipelines.base64text import decode_base64
 from wsgiapp.pipelines.list_literal import parse_list
 from wsgiapp.pipelines.pipeline import Payload, Prepared, Resources, Result, reject_unknown_options
-from wsgiapp.pipelines.segmentation.tokenizer import load_tokenizer
+from wsgiapp.pipelines.segmentation.tokenizer import PIECE_CHARS, load_tokenizer
 from wsgiapp.tfserving.tensors import Arrays
 
 Row = list[str]
@@ -37,6 +37,7 @@ class SegmentedText:
     def __init__(self, options: Mapping[str, Any], resources: Resources) -> None:
         reject_unknown_options(options, {"words", "nwords", "user_dictionary"})
         self._limits = resources.text
+        self._pause = resources.pause
         self._words = str(options.get("words", "words"))
         self._nwords = str(options.get("nwords", "nwords"))
         self.padding = {self._words: b""}
@@ -45,10 +46,10 @@ class SegmentedText:
 
     def warm_up(self) -> None:
         """Open what jieba knows; where it has to be made first, that takes seconds."""
-        self._segment_text("预热")
+        self._segment_text("预热", int)
 
     @cached_property
-    def _segment_text(self) -> Callable[[str], Row]:
+    def _segment_text(self) -> Callable[[str, Callable[[], object]], Row]:
         return load_tokenizer(self._cache, self._user_dictionary).lcut
 
     def preprocess(self, payload: Payload) -> Prepared:
@@ -58,6 +59,12 @@ class SegmentedText:
 
     def _inputs(self, rows: Sequence[Row]) -> Arrays:
         longest = max(map(len, rows))
+        if longest * len(rows) > self._limits.words:
+            raise TooLarge(
+                "lines",
+                f"{len(rows):,} texts of up to {longest:,} words are {longest * len(rows):,} words with their padding; "
+                f"the limit is {self._limits.words:,}; send the long ones by themselves",
+            )
         words = np.array([_utf8(row) + [b""] * (longest - len(row)) for row in rows], dtype=object)
         nwords = np.array([len(row) for row in rows], np.int32)
         return {self._words: words, self._nwords: nwords}
@@ -89,13 +96,22 @@ class SegmentedText:
             return [words], False
         if "lines" in fields:
             lines = self._strings("lines", fields["lines"], payload.in_url, self._limits.rows)
-            return [self._segment(f"lines[{i}]", line) for i, line in enumerate(lines)], True
+            return list(self._segment_all(lines)), True
         line = self._line(fields["line"], payload.in_url)
         self._check_size("line", [line])
         return [self._segment("line", line)], False
 
+    def _segment_all(self, lines: Row) -> Iterator[Row]:
+        chars = 0
+        for i, line in enumerate(lines):
+            yield self._segment(f"lines[{i}]", line)
+            chars += len(line)
+            if chars > PIECE_CHARS:
+                chars = 0
+                self._pause()
+
     def _segment(self, field: str, text: str) -> Row:
-        words = [word for word in self._segment_text(text) if not word.isspace()]
+        words = [word for word in self._segment_text(text, self._pause) if not word.isspace()]
         if not words:
             raise InvalidField(field, "empty; there is no text to classify")
         return words
@@ -112,7 +128,7 @@ class SegmentedText:
                 value = self._decode(field, value)
             self._require_short(field, len(value), BYTES_PER_CHAR)
             try:
-                value = parse_list(value)
+                value = parse_list(value, self._pause)
             except ValueError as exc:
                 raise InvalidField(field, "neither JSON nor a list literal of texts") from exc
         if not isinstance(value, (list, tuple)):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from gevent import pywsgi
 
 from wsgiapp.server.chunks import Chunks
-from wsgiapp.web.request import give_way
+from wsgiapp.web.turns import give_way
 
 PIECE_BYTES = 256 * 1024
 # Of a body that nobody wants; a longer one costs the client its connection.

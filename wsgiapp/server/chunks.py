@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from wsgiapp.web.request import give_way
+from wsgiapp.web.turns import give_way
 
 # What is not a line in CRLF, or holds a bare CR or another control character, two recipients read in two ways.
 TEXT = rb"[\t \x21-\x7e\x80-\xff]*"

@@ -22,8 +22,9 @@ from wsgiapp.server.request_head import MalformedRequest, read_head
 from wsgiapp.web.access_log import Stream, access_line
 from wsgiapp.web.client_gone import CLIENT_KEY
 from wsgiapp.web.problems import failure_response
-from wsgiapp.web.request import give_way, request_id
+from wsgiapp.web.request import request_id
 from wsgiapp.web.response import STATUS_LINES
+from wsgiapp.web.turns import give_way
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
-from wsgiapp.web.request import AUTHORITY, path_of_target
+from wsgiapp.web.request import AUTHORITY, MAX_PATH_BYTES, path_of_target
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # Anything but a single space between the words is rejected: RFC 9112, 3 warns of what other recipients take for space.
@@ -55,6 +55,8 @@ def read_head(request_line: bytes, readline: Callable[[int], bytes]) -> dict[str
     if version is None:
         raise MalformedRequest("unsupported HTTP version", 505 if UNSUPPORTED_VERSION.fullmatch(words[2]) else 400)
     path, _, query = target.partition("?")
+    if len(path) > MAX_PATH_BYTES:
+        raise MalformedRequest("the path is too long", 414)
     if not path.startswith("/"):
         path = _path_of(path)
     variables = {

@@ -16,6 +16,7 @@ from gevent.event import Event
 
 from wsgiapp.observability import logs
 from wsgiapp.observability.log_writer import LogWriter
+from wsgiapp.observability.loop_turns import LoopTurns
 from wsgiapp.observability.native_output import NativeOutput
 from wsgiapp.server.heartbeat import send_beats
 from wsgiapp.server.wsgi_server import Server
@@ -83,10 +84,13 @@ def serve(
     gc.set_threshold(*GC_THRESHOLDS)
     ready_file = settings.ready_file(os.environ.get("SUPERVISOR_PROCESS_NAME", f"worker-{os.getpid()}"))
     with NativeOutput(ready_file.with_suffix(".stderr")) as native_output:
+        turns = LoopTurns(gevent.get_hub().loop)
+        turns.start()
         helpers = [
             gevent.spawn(_write_regularly, access_log, native_output),
             gevent.spawn(server.tick),
             gevent.spawn(send_beats, settings.beats_socket, ready_file.stem),
+            gevent.spawn(turns.record_regularly),
         ]
         server.start()
         if own is not None:
@@ -97,6 +101,7 @@ def serve(
         abandoned = server.drain(settings.http.drain_seconds)
         app.close()
         gevent.killall(helpers)
+        turns.stop()
         access_log.close(CLOSE_LOG_SECONDS)
     log.log(logging.WARNING if abandoned else logging.INFO, "drained, %d connections aborted", abandoned)
 

@@ -4,6 +4,7 @@ A form is parsed in memory, where its body already is; Werkzeug's parser writes 
 all of a form in which a single name is not UTF-8.
 """
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,7 +19,16 @@ from wsgiapp.tfserving.rest_json.pieces import Pause, no_pause
 MAX_PARTS = 100  # of multipart/form-data
 MAX_PAIRS = 1000  # of a query, or of a form in its manner
 MAX_PART_HEAD_BYTES = 16 * 1024
+MAX_NAME_BYTES = 1024  # of a field; nothing reads one that is longer
+MAX_BOUNDARY_CHARS = 70  # RFC 2046, 5.1.1
+# What looks like a boundary in the content and is not one: RFC 2046, 5.1.1 has clients choose another one.
+MAX_FALSE_BOUNDARIES = 1000
+MAX_CONTENT_TYPE_BYTES = 1024
+MAX_BOUNDARY_LINE_BYTES = 64  # of white space and the line break after it
 UNQUOTED_AT_ONCE = 16 * 1024  # bytes; longer values go by numpy, in pieces of as many
+DECODED_AT_ONCE = 512 * 1024
+SEARCHED_AT_ONCE = 2**20
+COPIED_AT_ONCE = 2**20
 HEX_VALUES = np.full(256, -1, np.int16)
 HEX_VALUES[list(b"0123456789abcdefABCDEF")] = [*range(16), *range(10, 16)]
 # What ends a boundary's line. Line breaks must be CRLF (RFC 2046, 5.1.1), which not every client knows.
@@ -57,46 +67,69 @@ def parse_pairs(sent: bytes, where: str, pause: Pause = no_pause) -> Fields:
 
     `pause` is called again and again where they are long.
     """
-    if sent.count(b"&") >= MAX_PAIRS:
+    pairs = sent.split(b"&", MAX_PAIRS)
+    if len(pairs) > MAX_PAIRS:
         raise TooLarge(where, f"more than {MAX_PAIRS} fields")
     fields = Fields()
-    for pair in sent.split(b"&"):
+    for pair in pairs:
         name, equals, value = pair.partition(b"=")
-        if name or equals:
-            fields.setdefault(_unquoted(name, pause).decode(errors="replace"), _text(_unquoted(value, pause)))
+        if (name or equals) and len(name) <= MAX_NAME_BYTES:
+            fields.setdefault(_unquoted(name, pause).decode(errors="replace"), _text(_unquoted(value, pause), pause))
     return fields
 
 
-def parse_multipart(body: bytes, content_type: str) -> Form:
-    """The parts of a `multipart/form-data` body. Raises `InvalidField`, or `TooLarge` for too many."""
-    boundary = parse_options_header(content_type)[1].get("boundary", "").encode("latin-1", "replace")
+def parse_multipart(body: bytes, content_type: str, pause: Pause = no_pause) -> Form:
+    """The parts of a `multipart/form-data` body. `pause` is called again and again where it is long.
+
+    Raises `InvalidField`, or `TooLarge` for too many.
+    """
+    fields, files = Fields(), dict[str, bytes]()
+    for start, end in _parts(body, b"--" + _boundary(content_type), pause):
+        name, is_file, content = _read_part(body, start, end, pause)
+        if is_file:
+            files.setdefault(name, content)
+        else:
+            fields.setdefault(name, _text(content, pause))
+    return Form(fields, files)
+
+
+def _boundary(content_type: str) -> bytes:
+    """What stands between the parts."""
+    boundary = ""
+    if len(content_type) <= MAX_CONTENT_TYPE_BYTES:
+        boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise _malformed(
             "multipart/form-data without a boundary; leave Content-Type to the HTTP library, which adds it"
         )
-    fields, files = Fields(), dict[str, bytes]()
-    for start, end in _parts(body, b"--" + boundary):
-        name, is_file, content = _read_part(body, start, end)
-        if is_file:
-            files.setdefault(name, content)
-        else:
-            fields.setdefault(name, _text(content))
-    return Form(fields, files)
+    if len(boundary) > MAX_BOUNDARY_CHARS:
+        raise _malformed(f"the boundary of multipart/form-data has more than {MAX_BOUNDARY_CHARS} characters")
+    return boundary.encode("latin-1", "replace")
 
 
-def _text(sent: bytes) -> Any:
+def _text(sent: bytes, pause: Pause) -> Any:
     """A text, or what stands for bytes that are none."""
     try:
-        return sent.decode()
+        if len(sent) <= DECODED_AT_ONCE:
+            return sent.decode()
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        pieces = []
+        for start in range(0, len(sent), DECODED_AT_ONCE):
+            pieces.append(decoder.decode(sent[start : start + DECODED_AT_ONCE]))
+            pause()
+        pieces.append(decoder.decode(b"", final=True))
+        return "".join(pieces)
     except UnicodeDecodeError as exc:
-        return _NotText(sent[exc.start])
+        return _NotText(exc.object[exc.start])
 
 
 def _unquoted(sent: bytes, pause: Pause) -> bytes:
     """What is percent-encoded; a `+` is a space. `unquote_to_bytes` takes 70 ms for 1 MB of nothing else."""
-    sent = sent.replace(b"+", b" ")
     if len(sent) <= UNQUOTED_AT_ONCE:
+        sent = sent.replace(b"+", b" ")
         return unquote_to_bytes(sent) if b"%" in sent else sent
+    if b"%" not in sent and b"+" not in sent:
+        return sent
     pieces = []
     start = 0
     while start < len(sent):
@@ -109,7 +142,7 @@ def _unquoted(sent: bytes, pause: Pause) -> bytes:
 
 
 def _unquoted_by_array(sent: bytes) -> bytes:
-    chars = np.frombuffer(sent, np.uint8)
+    chars = np.frombuffer(sent.replace(b"+", b" "), np.uint8)
     places = np.flatnonzero(chars[:-2] == ord("%"))
     values = HEX_VALUES[chars[places + 1]] * 16 + HEX_VALUES[chars[places + 2]]
     is_valid = (HEX_VALUES[chars[places + 1]] >= 0) & (HEX_VALUES[chars[places + 2]] >= 0)
@@ -127,11 +160,11 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int]]:
+def _parts(body: bytes, delimiter: bytes, pause: Pause) -> Iterator[tuple[int, int]]:
     """What stands between the boundaries' lines: its beginning and end."""
     start = None
     count = 0
-    for at, end, is_last in _boundaries(body, delimiter):
+    for at, end, is_last in _boundaries(body, delimiter, pause):
         if start is not None:
             count += 1
             if count > MAX_PARTS:
@@ -144,21 +177,40 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int]]:
     raise _malformed("cut off: the last boundary of multipart/form-data is missing" if start is not None else NO_PART)
 
 
-def _boundaries(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
+def _boundaries(body: bytes, delimiter: bytes, pause: Pause) -> Iterator[tuple[int, int, bool]]:
     """Where each boundary begins, where its line ends, and whether it says that it is the last."""
-    at = body.find(delimiter)
+    false_ones = 0
+    at = _find(body, delimiter, 0, pause)
     while at >= 0:
-        line_end = BOUNDARY_END.match(body, at + len(delimiter))
+        after = at + len(delimiter)
+        line_end = BOUNDARY_END.match(body, after, after + MAX_BOUNDARY_LINE_BYTES)
         if line_end and (at == 0 or body[at - 1] in b"\r\n"):
             yield at, line_end.end(), line_end[0] == b"--"
-        at = body.find(delimiter, at + len(delimiter))
+        else:
+            false_ones += 1
+            if false_ones > MAX_FALSE_BOUNDARIES:
+                raise _malformed("the boundary of multipart/form-data stands in its content; choose another one")
+        at = _find(body, delimiter, after, pause)
 
 
-def _read_part(body: bytes, start: int, end: int) -> tuple[str, bool, bytes]:
+def _find(body: bytes, delimiter: bytes, start: int, pause: Pause) -> int:
+    """As `bytes.find`, with pauses."""
+    for window in range(start, len(body), SEARCHED_AT_ONCE):
+        if window > start:
+            pause()
+        at = body.find(delimiter, window, window + SEARCHED_AT_ONCE + len(delimiter) - 1)
+        if at >= 0:
+            return at
+    return -1
+
+
+def _read_part(body: bytes, start: int, end: int, pause: Pause) -> tuple[str, bool, bytes]:
     """A part's name, whether it is a file, and its content."""
     head_end = HEAD_END.search(body, start, min(end, start + MAX_PART_HEAD_BYTES))
     if head_end is None:
         raise _malformed("a part of multipart/form-data without an empty line after its headers")
+    if end - start > COPIED_AT_ONCE:
+        pause()
     for line in LINE_BREAK.split(FOLD.sub(b" ", body[start : head_end.start()])):
         name, _, value = line.decode(errors="replace").partition(":")
         if name.strip().lower() == "content-disposition":

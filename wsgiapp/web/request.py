@@ -10,7 +10,6 @@ from itertools import chain
 from typing import IO, Any
 from urllib.parse import quote
 
-import gevent
 import orjson
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
@@ -19,8 +18,10 @@ from werkzeug.wrappers import Request as WerkzeugRequest
 
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines.pipeline import Payload
-from wsgiapp.tfserving.rest_json.pieces import MAX_PARSED_AT_ONCE, parse_in_pieces
+from wsgiapp.tfserving.rest_json.piecewise import MAX_PARSED_AT_ONCE, parse_in_pieces
+from wsgiapp.web.document_memory import DEFAULT_MAX_BYTES, DocumentMemory
 from wsgiapp.web.form import Fields, parse_multipart, parse_pairs
+from wsgiapp.web.turns import give_way
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 REQUEST_ID_KEY = "wsgiapp.request_id"
@@ -28,6 +29,7 @@ LOG_KEY = "wsgiapp.log"
 AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 GZIP = ("gzip", "x-gzip")
 CHUNK_BYTES = 64 * 1024
+READ_BYTES = 512 * 1024
 INFLATED_BYTES = 512 * 1024  # at a time, which takes 1 ms
 GZIP_MAGIC = b"\x1f\x8b"
 # `pigz`, `bgzip` and appending to a file make streams of several members; one each for 64 KB is usual.
@@ -35,6 +37,10 @@ MAX_GZIP_MEMBERS = 1000
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 MAX_LENGTH_DIGITS = 18
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Werkzeug takes 0.6 us a byte; browsers send some 150. A longer one is disregarded, as any may be (RFC 9110, 12.5.1).
+MAX_ACCEPT_BYTES = 4096
+# Of the path alone: what is long belongs into the query or the body.
+MAX_PATH_BYTES = 8192
 PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # what a path has unescaped (RFC 3986, 3.3)
 
 
@@ -56,26 +62,6 @@ def client_address(environ: dict[str, Any]) -> str:
     return address
 
 
-def give_way() -> None:
-    """Let the event loop turn once: whatever is long is done in pieces, with this between them.
-
-    `gevent.sleep(0)` comes back without a look at sockets and timers, for up to 5 ms, and any other sleep lasts at
-    least the millisecond that the loop then waits for events; with an idle watcher it does not wait.
-    """
-    hub = gevent.get_hub()
-    idle = hub.loop.idle()
-    idle.start(_nothing)
-    try:
-        hub.wait(hub.loop.timer(0))
-    finally:
-        idle.stop()
-        idle.close()
-
-
-def _nothing() -> None:
-    pass
-
-
 def path_of_target(target: str) -> str:
     """The path of a request target, percent-encoding and all, also where the target names the host, as a proxy is sent
     it (RFC 9112, 3.2.2)."""
@@ -89,8 +75,8 @@ class Request(WerkzeugRequest):
     # Nothing here asks for these, and Werkzeug works them out for each request.
     scheme, server, root_path, remote_addr = "http", None, "", None
 
-    def __init__(self, environ: dict[str, Any], max_body: int) -> None:
-        """`max_body` is in bytes.
+    def __init__(self, environ: dict[str, Any], max_body: int, max_json_memory: int = DEFAULT_MAX_BYTES) -> None:
+        """`max_body` and `max_json_memory` are in bytes.
 
         Unlike Werkzeug's it is not put into `environ`: that would be a cycle, which keeps pictures in memory until the
         garbage collector comes.
@@ -101,6 +87,8 @@ class Request(WerkzeugRequest):
         self.path = "/" + environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace").lstrip("/")
         self.query_string = environ.get("QUERY_STRING", "").encode("latin-1")
         self.max_content_length = max_body
+        self._max_json_memory = max_json_memory
+        self._memory: DocumentMemory | None = None
 
     @cached_property
     def headers(self) -> EnvironHeaders:  # type: ignore[override]
@@ -145,6 +133,18 @@ class Request(WerkzeugRequest):
             raise UnsupportedMediaType(f"Content-Encoding: {encoding}: only gzip is understood")
         return io.BytesIO(_gunzip(super().stream, self.max_content_length or 0))
 
+    @property
+    def memory(self) -> DocumentMemory:
+        """What counts the memory of this request's JSON."""
+        if self._memory is None:
+            self._memory = DocumentMemory(self._max_json_memory)
+        return self._memory
+
+    def close(self) -> None:
+        """The request is answered."""
+        if self._memory is not None:
+            self._memory.close()
+
     def note(self, **facts: Any) -> None:
         """Add facts to this request's line in the access log."""
         self.environ.setdefault(LOG_KEY, {}).update(facts)
@@ -163,12 +163,14 @@ class Request(WerkzeugRequest):
         if kind.startswith("image/") or kind == "application/octet-stream":
             return Payload(fields, {"": body}, as_picture=as_picture)
         if kind == MULTIPART:
-            form, files = parse_multipart(body, self.environ["CONTENT_TYPE"])
+            with self.memory.alone(len(body)):
+                form, files = parse_multipart(body, self.environ["CONTENT_TYPE"], give_way)
             return Payload(_merged(fields, form), files, in_url=True, as_picture=as_picture)
         if kind == URLENCODED and not _is_json_in_disguise(body):
-            form = parse_pairs(body, "body", give_way)
+            with self.memory.alone(len(body)):
+                form = parse_pairs(body, "body", give_way)
             return Payload(_merged(fields, form), in_url=True, as_picture=as_picture)
-        sent = _json_object(body)
+        sent = self._json_object(body)
         return Payload(_merged(fields, sent) if fields else sent, as_picture=as_picture)
 
     def body(self) -> bytes:
@@ -178,12 +180,12 @@ class Request(WerkzeugRequest):
         announced = int(length) if length.isdecimal() and len(length) <= MAX_LENGTH_DIGITS else None
         ends = announced is not None or self.environ.get("wsgi.input_terminated", False)
         if not ends or "HTTP_CONTENT_ENCODING" in self.environ:
-            return self.get_data()
+            return self.get_data(cache=False)
         limit = self.max_content_length or 0
         if announced is not None and announced > limit:
             raise RequestEntityTooLarge
         try:
-            data: bytes = self.environ["wsgi.input"].read(limit + 1 if announced is None else announced)
+            data = _read(self.environ["wsgi.input"], limit + 1 if announced is None else announced)
         except OSError as exc:
             raise ClientDisconnected from exc
         if announced is not None and len(data) < announced:
@@ -194,9 +196,27 @@ class Request(WerkzeugRequest):
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object."""
-        return _json_object(self.body())
+        return self._json_object(self.body())
+
+    def _json_object(self, body: bytes) -> dict[str, Any]:
+        """A body as a JSON object; the mark that some editors begin UTF-8 with is skipped (RFC 8259, 8.1)."""
+        if not body:
+            return {}
+        try:
+            text = body.removeprefix(codecs.BOM_UTF8)
+            if len(text) <= MAX_PARSED_AT_ONCE:
+                parsed = orjson.loads(text)
+            else:
+                parsed = parse_in_pieces(text, orjson.loads, give_way, self.memory.charge)
+        except json.JSONDecodeError as exc:  # orjson's error is a subclass
+            raise InvalidField("body", _not_json(body, exc)) from exc
+        if not isinstance(parsed, dict):
+            raise InvalidField("body", f"a JSON {_kind(parsed)} where an object with named fields belongs")
+        return parsed
 
     def _prefers_picture(self) -> bool:
+        if len(self.environ["HTTP_ACCEPT"]) > MAX_ACCEPT_BYTES:
+            return False
         return self.accept_mimetypes.best_match(("application/json", "image/png")) == "image/png"
 
 
@@ -209,54 +229,63 @@ def _is_json_in_disguise(body: bytes) -> bool:
     return body[:64].removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    """A body as a JSON object; the mark that some editors begin UTF-8 with is skipped (RFC 8259, 8.1)."""
-    if not body:
-        return {}
-    try:
-        text = body.removeprefix(codecs.BOM_UTF8)
-        is_short = len(text) <= MAX_PARSED_AT_ONCE
-        parsed = orjson.loads(text) if is_short else parse_in_pieces(text, orjson.loads, give_way)
-    except json.JSONDecodeError as exc:  # orjson's error is a subclass
-        raise InvalidField("body", _not_json(body, exc)) from exc
-    if not isinstance(parsed, dict):
-        raise InvalidField("body", f"a JSON {_kind(parsed)} where an object with named fields belongs")
-    return parsed
-
-
 def _not_json(body: bytes, error: json.JSONDecodeError) -> str:
     if body.startswith(UTF16_MARKS) or b"\0" in body[:2]:
         return "not JSON in UTF-8, which JSON has to be in, but UTF-16 or UTF-32"
-    try:
-        body.decode()
-    except UnicodeDecodeError as exc:
-        byte = f"byte {exc.start} is 0x{body[exc.start]:02X}"
+    wrong = _first_not_utf8(body)
+    if wrong is not None:
+        byte = f"byte {wrong} is 0x{body[wrong]:02X}"
         return f"not JSON in UTF-8, which JSON has to be in ({byte}, which UTF-8 does not have there)"
     return f"not JSON ({error})"
 
 
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """As much as there is, up to `size` bytes. In one call it would be kept twice for a while."""
+    if size <= READ_BYTES:
+        return stream.read(size)
+    data = io.BytesIO()
+    while size > 0 and (chunk := stream.read(min(size, READ_BYTES))):
+        size -= data.write(chunk)
+        give_way()  # what a client has sent already is read without waiting
+    return data.getvalue()
+
+
+def _first_not_utf8(body: bytes) -> int | None:
+    """The place of the first byte that UTF-8 does not have there."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), INFLATED_BYTES):
+        if start:
+            give_way()
+        kept = len(decoder.getstate()[0])
+        piece = body[start : start + INFLATED_BYTES]
+        try:
+            decoder.decode(piece, final=start + len(piece) == len(body))
+        except UnicodeDecodeError as exc:
+            return start - kept + exc.start
+    return None
+
+
 def _gunzip(stream: IO[bytes], limit: int) -> bytes:
     """What a gzip stream holds; never more than `limit` bytes are inflated."""
-    pieces: list[bytes] = []
+    inflated = io.BytesIO()
     size, rest = 0, b""
     try:
         for _ in range(MAX_GZIP_MEMBERS):
             inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
             while not inflater.eof:
-                if pieces:
+                if size:
                     give_way()
                 chunk = rest or stream.read(CHUNK_BYTES)
                 piece = inflater.decompress(chunk, min(INFLATED_BYTES, limit - size + 1))
                 if not chunk and not piece:
                     raise InvalidField("body", "the gzip stream is cut off")
                 rest = inflater.unconsumed_tail
-                pieces.append(piece)
-                size += len(piece)
+                size += inflated.write(piece)
                 if size > limit:
                     raise TooLarge("body", f"it inflates to more than the limit of {limit} bytes")
             rest = inflater.unused_data or stream.read(CHUNK_BYTES)
             if not rest:
-                return b"".join(pieces)
+                return inflated.getvalue()
             if not rest.startswith(GZIP_MAGIC[: len(rest)]):
                 raise InvalidField("body", "more data follows the end of the gzip stream")
     except zlib.error as exc:

@@ -17,7 +17,8 @@ from wsgiapp.tfserving.messages import TensorProto
 from wsgiapp.tfserving.rest_json.document import parse
 from wsgiapp.tfserving.rest_json.examples import read_examples
 from wsgiapp.tfserving.rest_json.inputs import read_inputs
-from wsgiapp.tfserving.rest_json.pieces import no_pause, parse_in_pieces
+from wsgiapp.tfserving.rest_json.pieces import no_pause
+from wsgiapp.tfserving.rest_json.piecewise import parse_in_pieces
 from wsgiapp.tfserving.tensors import decode_tensor, encode_tensor
 
 INPUTS = {

@@ -8,6 +8,7 @@ import jieba
 import pytest
 
 from support.processes import REPOSITORY
+from wsgiapp.pipelines.segmentation import hmm, tokenizer
 from wsgiapp.pipelines.segmentation.tokenizer import MAX_CACHED_RUN, load_tokenizer
 
 Lcut = Callable[[str], list[str]]
@@ -109,3 +110,22 @@ def test_user_dictionaries(
     for _ in range(500):
         text = "".join(rng.choices(pieces, k=10))
         assert made.lcut(text) == expected.lcut(text), text
+
+
+def test_long_texts_have_pauses_and_the_same_words(
+    fast: Lcut, lexicon_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(2)
+    chinese = [*ALPHABETS["Chinese"]]
+    texts = [
+        "".join(rng.choices(chinese, k=300)),
+        *(text * 300 for text in ("的", "中华人民共和国", "好，", "a", "龘")),
+    ]
+    expected = [fast(text) for text in texts]
+    monkeypatch.setattr(tokenizer, "PIECE_CHARS", 20)
+    monkeypatch.setattr(hmm, "PIECE_CHARS", 20)
+    pauses: list[None] = []
+    for text, words in zip(texts, expected, strict=True):
+        pauses.clear()
+        assert load_tokenizer(lexicon_cache).lcut(text, lambda: pauses.append(None)) == words
+        assert len(pauses) >= len(text) // 25, text[:5]

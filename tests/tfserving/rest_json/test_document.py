@@ -2,11 +2,15 @@
 
 import json
 import math
+import pickle
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from wsgiapp.errors import InvalidArgument
+from wsgiapp.tfserving.rest_json import document
 from wsgiapp.tfserving.rest_json.document import SHOWN_CHARS, kind, parse, shown, signature_name
 
 
@@ -124,3 +128,23 @@ def test_values_in_errors_are_cut_off() -> None:
 def test_kinds() -> None:
     names = [kind(value) for value in (None, True, False, 1, 1.5, "a", [], {})]
     assert names == ["Null", "True", "False", "Number", "Number", "String", "Array", "Object"]
+
+
+def test_what_an_error_shows_of_a_large_value_is_not_made_of_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[Any] = []
+    encoder = document._encoder
+
+    class Watched(json.JSONEncoder):
+        def iterencode(self, value: Any, _one_shot: bool = False) -> Iterator[str]:
+            encoded.append(value)
+            return encoder.iterencode(value)
+
+    monkeypatch.setattr(document, "_encoder", Watched())
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    wide = {str(i): {"a": ["b" * 1000] * 1000} for i in range(1000)}
+    for value in ("a" * 10**6, ["a" * 10**6], wide, deep, [[1] * 1000] * 1000, {"a" * 10**6: 1}):
+        assert shown(value).endswith("...") and len(shown(value)) == SHOWN_CHARS + 3
+    assert max(len(pickle.dumps(value)) for value in encoded) < 100_000
+    assert shown({"a": [1, "b", None, {"c": 1.5}]}) == json.dumps({"a": [1, "b", None, {"c": 1.5}]}, indent=4)

@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from wsgiapp.backend.interface import Target
 from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.tfserving.messages import ClassificationResult, Input, ModelVersionStatus, RegressionResult
+from wsgiapp.web.views import tfserving
 
 HALF_PLUS_TWO = SHARED_DATA / "tfserving/half_plus_two"
 MODEL = "saved_model_half_plus_two_2_versions"
@@ -485,3 +487,38 @@ def test_a_gzip_bomb_through_nginx(stack: RunningStack) -> None:
         assert answer.status == 413 and b"inflates to more than the limit" in answer.body
         assert answer.seconds < 3
     assert fetch(f"{stack.url}/readyz").status == 200
+
+
+def test_what_a_request_may_ask_of_the_model_server(client: Client) -> None:
+    """11.7 KB of gzip held strings for which a model took 5.9 GB."""
+    words = b'{"signature_name": "echo", "inputs": [[' + b'"a",' * 70_000 + b'"a"]]}'
+    for body, headers in ((words, {}), (gzip.compress(words), {"Content_Encoding": "gzip"})):
+        status, error = rejected(client, "/v1/models/tiny:predict", body, **headers)
+        assert status == 413
+        assert (
+            error == "body: 70,001 strings for the model; the limit of a request is 65,536; send fewer rows at a time"
+        )
+
+
+def test_a_long_document_is_read_again_where_the_signature_changed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+    read = tfserving.document.parse
+
+    def parse(body: bytes, *more: Any) -> dict[str, Any]:
+        parsed.append(len(body))
+        return read(body, *more)
+
+    monkeypatch.setattr(tfserving.document, "parse", parse)
+    wrong = b'{"instances": [' + b"[1.25]," * 30_000 + b"[[2]]]}"
+    status, error = rejected(client, "/v1/models/tiny:predict", wrong)
+    assert ((status, len(parsed)) == (400, 1) and "item" in error) or "element" in error
+    parsed.clear()
+    signatures = list(client.application.planes.data._passthrough._known.items())
+    for target, known in signatures:
+        stale = {name: {"z": 1} for name in known.signatures}
+        client.application.planes.data._passthrough._known[target] = replace(known, signatures=stale)
+    status, answer = post(client, "/v1/models/tiny:predict", wrong.replace(b"[[2]]", b"[2]"))
+    assert status == 200 and len(answer["predictions"]) == 30_001
+    assert len(parsed) == 2

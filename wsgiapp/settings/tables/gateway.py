@@ -252,6 +252,33 @@ class Limits:
     image_pixels: int = setting(
         50_000_000, "width x height of an image in pixels, read from its header: 150 MB once decoded", RESTART, Range(1)
     )
+    tensor_numbers: int = setting(
+        2**22,
+        "numbers in all input tensors of one request below `/v1/`: a picture of 1024x1024 in three colours, and more",
+        RESTART,
+        Range(1),
+    )
+    tensor_strings: int = setting(
+        2**16,
+        "strings in all input tensors of one request, padding included; below `/v1/` examples count as strings, too; a "
+        "recurrent model takes 2 KB of the model server's memory for each",
+        RESTART,
+        Range(1),
+    )
+    json_memory_bytes: int = setting(
+        160 * 2**20,
+        "bytes of memory that the JSON of one request may take once it is parsed, several times its length; of the "
+        "requests that take more than 4 MB a worker reads one at a time, and the others wait",
+        RESTART,
+        Range(2**20),
+    )
+    answer_bytes: int = setting(
+        2**25,
+        "bytes of one answer: the map of a picture of 24 megapixels with `encoding=npy`; Nginx keeps on the disk what "
+        "its client has not read yet",
+        RESTART,
+        Range(1024, MAX_NGINX_NUMBER),
+    )
     inflight: int = setting(
         256,
         "predictions in flight a worker; one more is answered 503 at once instead of queueing; Nginx rejects earlier, "

@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import orjson
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import ClassificationResult, RegressionResult
+from wsgiapp.tfserving.rest_json.limits import DEFAULT_LIMITS, TensorLimits
 from wsgiapp.tfserving.rest_json.pieces import PIECE_VALUES, Pause, no_pause
 from wsgiapp.tfserving.tensors import TENSORFLOW_TYPES, Arrays, dtype_name
 
@@ -23,44 +25,50 @@ INDENT = b"    "
 PIECE_LINES = PIECE_VALUES // 4  # elements with a line each, which are written in as much time
 
 
-def predictions(outputs: Arrays, pause: Pause = no_pause) -> bytes:
+def predictions(outputs: Arrays, pause: Pause = no_pause, limits: TensorLimits = DEFAULT_LIMITS) -> bytes:
     """`{"predictions": [...]}`: one item a row; an object by output name only where there are several outputs.
 
     `pause` is called again and again where there is much.
 
-    Raises `InvalidArgument` for outputs that have no rows in common.
+    Raises `InvalidArgument` for outputs that have no rows in common, `TooLarge` above the limit on an answer.
     """
     _require_rows(outputs)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        *parts, last = _line(name, array, pause)
+        *parts, last = limits.bounded(_line(name, array, pause))
         return _document("predictions", *parts, last[:-1], b"\n" + INDENT + b"]")
-    members = []
-    for index, name in enumerate(sorted(outputs)):
-        head = (b",\n" if index else b"\n") + INDENT * 3 + _text(name) + b": "
-        members.append([head + row for row in _row_lines(name, outputs[name], pause)])
+    names = sorted(outputs)
+    heads = [(b",\n" if index else b"\n") + INDENT * 3 + _text(name) + b": " for index, name in enumerate(names)]
+    lines = limits.bounded(
+        head + row for head, name in zip(heads, names, strict=True) for row in _row_lines(name, outputs[name], pause)
+    )
+    count = len(outputs[names[0]])
+    members = [list(islice(lines, count)) for _ in names]
     end = b"\n" + INDENT * 2 + b"}"
     start = b"\n" + INDENT * 2 + b"{"
     rows = b",".join(start + b"".join(parts) + end for parts in zip(*members, strict=True))
     return _document("predictions", b"[", rows, b"\n" + INDENT + b"]")
 
 
-def columns(outputs: Arrays, pause: Pause = no_pause) -> bytes:
+def columns(outputs: Arrays, pause: Pause = no_pause, limits: TensorLimits = DEFAULT_LIMITS) -> bytes:
     """`{"outputs": ...}`: whole tensors; an object by output name only where there are several outputs.
 
     `pause` is called again and again where there is much.
 
-    Raises `InvalidArgument` for a type that JSON has no place for.
+    Raises `InvalidArgument` for a type that JSON has no place for, `TooLarge` above the limit on an answer.
     """
     if not outputs:
         raise InvalidArgument(texts.NO_OUTPUTS)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        return _document("outputs", *_lines(name, array, 1, pause))
-    parts = [b"{"]
+        return _document("outputs", *limits.bounded(_lines(name, array, 1, pause)))
+    return _document("outputs", b"{", *limits.bounded(_named_columns(outputs, pause)), b"\n" + INDENT + b"}")
+
+
+def _named_columns(outputs: Arrays, pause: Pause) -> Iterator[bytes]:
     for index, name in enumerate(sorted(outputs)):
-        parts += [b",\n" if index else b"\n", INDENT * 2, _text(name), b": ", *_lines(name, outputs[name], 2, pause)]
-    return _document("outputs", *parts, b"\n" + INDENT + b"}")
+        yield (b",\n" if index else b"\n") + INDENT * 2 + _text(name) + b": "
+        yield from _lines(name, outputs[name], 2, pause)
 
 
 def classifications(result: ClassificationResult) -> bytes:
@@ -132,15 +140,13 @@ def _short_line(name: str, array: np.ndarray) -> bytes:
     return _numbers(array).replace(b",", b", ")
 
 
-def _row_lines(name: str, array: np.ndarray, pause: Pause) -> list[bytes]:
+def _row_lines(name: str, array: np.ndarray, pause: Pause) -> Iterator[bytes]:
     """Each of a tensor's rows on a line."""
-    lines: list[bytes] = []
     for run in _runs(array, PIECE_VALUES, pause):
         if run.ndim == array.ndim:
-            lines += _short_row_lines(name, run)
+            yield from _short_row_lines(name, run)
         else:
-            lines.append(b"".join(_line(name, run, pause)))
-    return lines
+            yield b"".join(_line(name, run, pause))
 
 
 def _short_row_lines(name: str, array: np.ndarray) -> list[bytes]:

@@ -6,7 +6,7 @@ Of a key that stands twice in an object the first one counts, as rapidjson finds
 import codecs
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -15,7 +15,8 @@ import orjson
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import INT64_MAX
-from wsgiapp.tfserving.rest_json.pieces import MAX_PARSED_AT_ONCE, Pause, no_pause, parse_in_pieces
+from wsgiapp.tfserving.rest_json.pieces import Charge, Pause, free, no_pause
+from wsgiapp.tfserving.rest_json.piecewise import MAX_PARSED_AT_ONCE, PlacedError, parse_in_pieces
 
 # A part of orjson's error -> the text of rapidjson's (rapidjson/error/en.h), with which TF Serving answers.
 RAPIDJSON_ERRORS: Mapping[str, str] = {
@@ -40,16 +41,16 @@ NOT_FINITE = re.compile(rb"-?(?:NaN|Infinity)")
 SHOWN_CHARS = 200
 
 
-def parse(body: bytes, pause: Pause = no_pause) -> dict[str, Any]:
-    """The object in `body`. Integers beyond 64 bits are floats. `pause` is called between the pieces of a long one.
+def parse(body: bytes, pause: Pause = no_pause, charge: Charge = free) -> dict[str, Any]:
+    """The object in `body`. Integers beyond 64 bits are floats. For `pause` and `charge` see `parse_in_pieces`.
 
-    Raises `InvalidArgument`.
+    Raises `InvalidArgument`, and `TooLarge` for what would take too much memory.
     """
     if not body:
         raise InvalidArgument(texts.EMPTY_DOCUMENT)
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
-        document = _parse(body) if len(body) <= MAX_PARSED_AT_ONCE else parse_in_pieces(body, _parse, pause)
+        document = _parse(body) if len(body) <= MAX_PARSED_AT_ONCE else parse_in_pieces(body, _parse, pause, charge)
     except json.JSONDecodeError as exc:  # orjson's error is a subclass
         raise _parse_error(exc) from exc
     if not isinstance(document, dict):
@@ -67,8 +68,20 @@ def signature_name(document: dict[str, Any]) -> str:
 
 def shown(value: Any) -> str:
     """A value as the JSON it came from, cut off where it is long, for the text of an error."""
-    start = "".join(islice(_encoder.iterencode(value), SHOWN_CHARS))
+    start = "".join(islice(_encoder.iterencode(_start_of(value, iter(range(SHOWN_CHARS)))), SHOWN_CHARS))
     return start if len(start) <= SHOWN_CHARS else f"{start[:SHOWN_CHARS]}..."
+
+
+def _start_of(value: Any, values: Iterator[int]) -> Any:
+    """As much of a value as is shown: no more than so many values of it, and of each string the beginning."""
+    if isinstance(value, str):
+        return value[: SHOWN_CHARS + 1]
+    if isinstance(value, list):
+        return [_start_of(each, values) for _, each in zip(values, value, strict=False)]
+    if isinstance(value, dict):
+        members = zip(values, value.items(), strict=False)
+        return {name[: SHOWN_CHARS + 1]: _start_of(each, values) for _, (name, each) in members}
+    return value
 
 
 def kind(value: Any) -> str:
@@ -144,5 +157,9 @@ def _integer(digits: str) -> int | float:
 
 def _parse_error(error: Exception) -> InvalidArgument:
     text = next((text for part, text in RAPIDJSON_ERRORS.items() if part in str(error)), "Invalid value.")
-    offset = len(error.doc[: error.pos].encode()) if isinstance(error, json.JSONDecodeError) else 0
+    offset = 0
+    if isinstance(error, PlacedError):
+        offset = error.place
+    elif isinstance(error, json.JSONDecodeError):
+        offset = len(error.doc[: error.pos].encode())
     return InvalidArgument(texts.PARSE_ERROR.format(error=text, offset=offset))

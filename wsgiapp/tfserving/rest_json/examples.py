@@ -9,6 +9,7 @@ from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import INT64_MAX, Example, Feature, Input
 from wsgiapp.tfserving.rest_json.document import kind, shown
+from wsgiapp.tfserving.rest_json.limits import DEFAULT_LIMITS, TensorLimits
 from wsgiapp.tfserving.rest_json.pieces import Pause, no_pause, pieces_of
 from wsgiapp.tfserving.rest_json.tensors import decode_base64_object, is_base64_object, lossy
 
@@ -25,14 +26,16 @@ EXAMPLES_OF_A_PIECE = 256
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
-def read_examples(document: Mapping[str, Any], pause: Pause = no_pause) -> Input:
+def read_examples(document: Mapping[str, Any], pause: Pause = no_pause, limits: TensorLimits = DEFAULT_LIMITS) -> Input:
     """The `examples`, with their `context` where there is one; `pause` is called where there are many.
 
-    Raises `InvalidArgument` with TF Serving's texts.
+    Raises `TooLarge` for more than `limits`, an example being counted like a string, and `InvalidArgument` with TF
+    Serving's texts.
     """
     message = Input()
+    room = _Room(limits)
     if "context" in document:
-        _fill(message.example_list_with_context.context, document["context"], pause)
+        _fill(message.example_list_with_context.context, document["context"], pause, room)
         examples = message.example_list_with_context.examples
     else:
         examples = message.example_list.examples
@@ -43,25 +46,43 @@ def read_examples(document: Mapping[str, Any], pause: Pause = no_pause) -> Input
         raise InvalidArgument(texts.EXAMPLES_NOT_LIST.format(value=shown(document)))
     if not items:
         raise InvalidArgument(texts.EXAMPLES_EMPTY.format(value=shown(document)))
+    room.take(strings=len(items))
     for place, item in enumerate(items):
         if place % EXAMPLES_OF_A_PIECE == EXAMPLES_OF_A_PIECE - 1:
             pause()
-        _fill(examples.add(), item, pause)
+        _fill(examples.add(), item, pause, room)
     return message
 
 
-def _fill(example: Example, value: Any, pause: Pause) -> None:
+class _Room:
+    """What is left of the limits."""
+
+    def __init__(self, limits: TensorLimits) -> None:
+        self._limits = limits
+        self._numbers = self._strings = 0
+
+    def take(self, numbers: int = 0, strings: int = 0) -> None:
+        self._numbers += numbers
+        self._strings += strings
+        self._limits.require(self._numbers, self._strings)
+
+
+def _fill(example: Example, value: Any, pause: Pause, room: _Room) -> None:
     if not isinstance(value, dict):
         raise InvalidArgument(texts.EXAMPLE_NOT_OBJECT.format(kind=kind(value)))
     features = example.features.feature
     for name, content in value.items():
         values = content if isinstance(content, list) else [content]
         wanted = LISTS.get(type(values[0]), "") if values else ""
+        if wanted == "bytes_list":
+            room.take(strings=len(values))
+        else:
+            room.take(numbers=len(values))
         for piece in pieces_of(values, pause):
-            _extend(features[name], name, piece, wanted)
+            _extend(features[name], name, piece, wanted, pause)
 
 
-def _extend(feature: Feature, name: str, values: list[Any], wanted: str) -> None:
+def _extend(feature: Feature, name: str, values: list[Any], wanted: str, pause: Pause) -> None:
     if not values:
         return
     if not wanted or {LISTS.get(each) for each in set(map(type, values))} != {wanted}:
@@ -74,7 +95,7 @@ def _extend(feature: Feature, name: str, values: list[Any], wanted: str) -> None
             raise InvalidArgument(texts.FEATURE_UINT64.format(name=name))
         values = list(map(int, values))  # booleans are numbers here
     else:
-        values = [_bytes(name, value) for value in values]
+        values = [_bytes(name, value, pause) for value in values]
     getattr(feature, wanted).value.extend(values)
 
 
@@ -82,13 +103,13 @@ def _finite(values: list[float]) -> list[float]:
     return [value for value in values if abs(value) < float("inf")]
 
 
-def _bytes(name: str, value: str | dict[str, Any]) -> bytes:
+def _bytes(name: str, value: str | dict[str, Any], pause: Pause) -> bytes:
     if isinstance(value, str):
         return value.encode()
     if not is_base64_object(value):
         raise _unexpected(name, value)
     try:
-        return decode_base64_object(value)
+        return decode_base64_object(value, pause)
     except InvalidArgument as exc:
         raise InvalidArgument(f"Feature: {name}: {exc}") from exc
 

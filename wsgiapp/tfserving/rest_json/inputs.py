@@ -7,18 +7,23 @@ import numpy as np
 
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
+from wsgiapp.tfserving.messages import types_pb2
 from wsgiapp.tfserving.rest_json.document import shown
+from wsgiapp.tfserving.rest_json.limits import DEFAULT_LIMITS, TensorLimits
 from wsgiapp.tfserving.rest_json.pieces import Pause, no_pause, paused, pieces_of
 from wsgiapp.tfserving.rest_json.tensors import NotATensor, dense, is_base64_object
 
 
 def read_inputs(
-    document: Mapping[str, Any], inputs: Mapping[str, int], pause: Pause = no_pause
+    document: Mapping[str, Any],
+    inputs: Mapping[str, int],
+    pause: Pause = no_pause,
+    limits: TensorLimits = DEFAULT_LIMITS,
 ) -> dict[str, np.ndarray]:
     """The arrays by input name. `inputs` are the signature's `DT_*` by name. `pause` is called where there is much.
 
-    Raises `InvalidArgument` with TF Serving's texts. Shapes are not compared with the signature's: the model
-    does that, which knows about broadcasting.
+    Raises `TooLarge` for more values than `limits`, before any is converted, and `InvalidArgument` with TF Serving's
+    texts. Shapes are not compared with the signature's: the model does that, which knows about broadcasting.
     """
     if "instances" in document and "inputs" in document:
         raise InvalidArgument(texts.INSTANCES_AND_INPUTS.format(value=shown(document)))
@@ -28,15 +33,16 @@ def read_inputs(
             raise InvalidArgument(texts.INSTANCES_NOT_LIST.format(value=shown(document)))
         if not items:
             raise InvalidArgument(texts.INSTANCES_EMPTY.format(value=shown(document)))
-        return _rows(items, inputs, pause)
+        return _rows(items, inputs, pause, limits)
     if "inputs" in document:
-        return _columns(document["inputs"], inputs, pause)
+        return _columns(document["inputs"], inputs, pause, limits)
     raise InvalidArgument(texts.NO_INSTANCES_OR_INPUTS)
 
 
-def _rows(items: list[Any], inputs: Mapping[str, int], pause: Pause) -> dict[str, np.ndarray]:
+def _rows(items: list[Any], inputs: Mapping[str, int], pause: Pause, limits: TensorLimits) -> dict[str, np.ndarray]:
     if _is_object(items[0]):
         _require_names(items, inputs, pause)
+        _require_size({name: items[0][name] for name in inputs}, inputs, limits, len(items))
         return {name: _batch(_members(items, name, pause), dtype, name, pause) for name, dtype in inputs.items()}
     if len(inputs) > 1:
         raise InvalidArgument(f"{texts.INSTANCES_NOT_OBJECTS}; the inputs are {_listed(inputs)}")
@@ -44,6 +50,7 @@ def _rows(items: list[Any], inputs: Mapping[str, int], pause: Pause) -> dict[str
         if _is_object(item):
             raise InvalidArgument(texts.OBJECT_AMONG_VALUES.format(item=place))
     ((name, dtype),) = inputs.items()
+    _require_size({name: items}, inputs, limits)
     return {name: _batch(items, dtype, name, pause, named=False)}
 
 
@@ -83,20 +90,37 @@ def _batch(items: list[Any], dtype: int, name: str, pause: Pause, *, named: bool
     raise _failed(place, text, name, named)
 
 
-def _columns(value: Any, inputs: Mapping[str, int], pause: Pause) -> dict[str, np.ndarray]:
+def _columns(value: Any, inputs: Mapping[str, int], pause: Pause, limits: TensorLimits) -> dict[str, np.ndarray]:
     if not _is_object(value):
         if len(inputs) > 1:
             raise InvalidArgument(f"{texts.INPUTS_NOT_OBJECT}; the inputs are {_listed(inputs)}")
         value = dict.fromkeys(inputs, value)
-    arrays = {}
-    for name, dtype in inputs.items():
+    for name in inputs:
         if name not in value:
             raise InvalidArgument(texts.MISSING_INPUT.format(name=name))
+    _require_size(value, inputs, limits)
+    arrays = {}
+    for name, dtype in inputs.items():
         try:
             arrays[name] = dense(value[name], dtype, pause)
         except NotATensor as exc:
             raise InvalidArgument(_naming(exc, name)) from None
     return arrays
+
+
+def _require_size(values: Mapping[str, Any], inputs: Mapping[str, int], limits: TensorLimits, rows: int = 1) -> None:
+    """Count along the first elements: where the others are not like them, no array is made at all."""
+    numbers = strings = 0
+    for name, dtype in inputs.items():
+        size, value = rows, values[name]
+        while isinstance(value, list) and value:
+            size *= len(value)
+            value = value[0]
+        if dtype == types_pb2.DT_STRING:
+            strings += size
+        else:
+            numbers += size
+    limits.require(numbers, strings)
 
 
 def _is_object(value: Any) -> bool:

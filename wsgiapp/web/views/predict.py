@@ -8,6 +8,7 @@ from wsgiapp.inference.data_plane import Timing
 from wsgiapp.inference.route import Choice
 from wsgiapp.pipelines.pipeline import Media
 from wsgiapp.tfserving.messages import INT64_MAX
+from wsgiapp.tfserving.rest_json.limits import answer_too_large
 from wsgiapp.tfserving.version_dirs import version_number
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.request import Request
@@ -35,6 +36,9 @@ def predict(request: Request, planes: Planes, model: str, version: str = "", lab
     else:
         by: dict[str, Any] = {"name": model, "version": served, **({"label": used} if used else {})}
         response = answer({"status": 0, **result, "model": by})
+    limit = planes.tensor_limits.answer_bytes
+    if len(response.body) > limit:
+        raise answer_too_large(limit, "ask for encoding=png, or send less")
     response.headers.append(("Server-Timing", _server_timing(timing)))
     return response
 

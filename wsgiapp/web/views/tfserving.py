@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from google.protobuf.json_format import MessageToDict
@@ -12,16 +14,20 @@ from google.protobuf.message import Message
 from wsgiapp.backend.interface import Target
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
-from wsgiapp.tfserving.messages import ModelSpec, ModelVersionStatus
+from wsgiapp.tfserving.messages import Input, ModelSpec, ModelVersionStatus
 from wsgiapp.tfserving.rest_json import answers, document
 from wsgiapp.tfserving.rest_json.examples import read_examples
 from wsgiapp.tfserving.rest_json.inputs import read_inputs
 from wsgiapp.tfserving.rest_json.pieces import release
+from wsgiapp.tfserving.rest_json.piecewise import MAX_PARSED_AT_ONCE
 from wsgiapp.tfserving.version_dirs import version_number
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.problems import malformed
-from wsgiapp.web.request import Request, give_way
+from wsgiapp.web.request import Request
 from wsgiapp.web.response import Response
+from wsgiapp.web.turns import give_way
+
+Read = TypeVar("Read")
 
 # The expressions of TF Serving's http_rest_api_util.cc. They see the path as it was sent: in a name that holds a
 # slash or a colon these are percent-encoded.
@@ -51,26 +57,29 @@ def serve(request: Request, planes: Planes, resource: str) -> Response:
 
 def predict(request: Request, planes: Planes, target: Target) -> Response:
     """`instances` -> `predictions`, `inputs` -> `outputs`."""
-    body, target = _read(request, target)
-    rows = "instances" in body
-    outputs, version = planes.data.predict(target, lambda inputs: read_inputs(body, inputs, give_way))
-    release(body, give_way)
+    limits = planes.tensor_limits
+    with closing(_Sent(request)) as sent:
+        target = replace(target, signature=sent.signature)
+        outputs, version = planes.data.predict(
+            target, lambda types: sent.read(lambda document: read_inputs(document, types, give_way, limits))
+        )
     request.note(version=version)
-    return _answer(answers.predictions(outputs, give_way) if rows else answers.columns(outputs, give_way))
+    write = answers.predictions if sent.has_rows else answers.columns
+    return _answer(write(outputs, give_way, limits))
 
 
 def classify(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a list of labels with their scores."""
-    body, target = _read(request, target)
-    result, version = planes.data.classify(target, read_examples(body, give_way))
+    examples, signature = _examples(request, planes)
+    result, version = planes.data.classify(replace(target, signature=signature), examples)
     request.note(version=version)
     return _answer(answers.classifications(result))
 
 
 def regress(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a number."""
-    body, target = _read(request, target)
-    result, version = planes.data.regress(target, read_examples(body, give_way))
+    examples, signature = _examples(request, planes)
+    result, version = planes.data.regress(replace(target, signature=signature), examples)
     request.note(version=version)
     return _answer(answers.regressions(result))
 
@@ -135,10 +144,46 @@ def _decoded(text: str, problem: str) -> str:
         raise InvalidArgument(problem.format(text=text)) from exc
 
 
-def _read(request: Request, target: Target) -> tuple[dict[str, Any], Target]:
-    """The body, and the target with the signature that the body names."""
-    body = document.parse(request.body(), give_way)
-    return body, Target(target.model, document.signature_name(body), target.version, target.label)
+class _Sent:
+    """A request's document. A long one is emptied when it was read, and parsed once more where that is asked for again:
+    while the model server works, its text is kept alone."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._body = request.body()
+        self._document: dict[str, Any] | None = self._parsed()
+        try:
+            self.signature = document.signature_name(self._document or {})
+            self.has_rows = "instances" in (self._document or {})
+        except InvalidArgument:
+            self.close()
+            raise
+
+    def read(self, reader: Callable[[dict[str, Any]], Read]) -> Read:
+        """What `reader` makes of the document."""
+        if self._document is None:
+            self._document = self._parsed()
+        try:
+            return reader(self._document)
+        finally:
+            if len(self._body) > MAX_PARSED_AT_ONCE:
+                self.close()
+
+    def close(self) -> None:
+        """The document is needed no more."""
+        if self._document is not None and len(self._body) > MAX_PARSED_AT_ONCE:
+            release(self._document, give_way)
+        self._document = None
+        self._request.memory.close()
+
+    def _parsed(self) -> dict[str, Any]:
+        return document.parse(self._body, give_way, self._request.memory.charge)
+
+
+def _examples(request: Request, planes: Planes) -> tuple[Input, str]:
+    """The examples, and the signature that the body names."""
+    with closing(_Sent(request)) as sent:
+        return sent.read(lambda body: read_examples(body, give_way, planes.tensor_limits)), sent.signature
 
 
 def _answer(body: bytes) -> Response:

@@ -1,0 +1,1 @@
+"""The heavy requests, a list named `REQUESTS` a file."""
