@@ -6,12 +6,13 @@ a `[models.NAME]` table.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from wsgiapp.errors import SettingsError
+from wsgiapp.pipelines.memory_budget import MemoryBudget
 from wsgiapp.tfserving.tensors import Arrays
 
 
@@ -25,9 +26,10 @@ class TextLimits:
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """`pixels`: width x height, before anything is decoded."""
+    """`pixels`: width x height, before anything is decoded. `memory`: what all pictures may take while they are."""
 
     pixels: int = 50_000_000
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Resources:
     JSON are encoded where nothing else is asked for."""
 
     text: TextLimits = TextLimits()
-    image: ImageLimits = ImageLimits()
+    image: ImageLimits = field(default_factory=ImageLimits)
     cache: Path = Path("var/cache")
     encoding: str = "png"
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
 from wsgiapp.pipelines.base64text import decode_base64, encode_base64
-from wsgiapp.pipelines.imaging.images import ENCODERS, decode_image, resize_map, stretch
+from wsgiapp.pipelines.imaging.images import ENCODERS, decode_nearest, resize_map, stretch
 from wsgiapp.pipelines.pipeline import Media, Payload, Prepared, Resources, Result, reject_unknown_options
 from wsgiapp.tfserving.tensors import Arrays
 
@@ -58,12 +58,10 @@ class Saliency:
         encoding = payload.fields.get("encoding", self._encoding)
         if not isinstance(encoding, str) or encoding not in ENCODERS:
             raise InvalidField("encoding", f"not one of {', '.join(ENCODERS)}")
-        image = decode_image("img", _file(payload), self._limits)
-        height, width = image.shape[:2]
-        return Prepared(self._inputs(image), _Wanted(height, width, encoding, payload.as_picture))
+        small, height, width = decode_nearest("img", _file(payload), self._limits, self._size)
+        return Prepared(self._inputs(small), _Wanted(height, width, encoding, payload.as_picture))
 
-    def _inputs(self, image: np.ndarray) -> Arrays:
-        small = cv2.resize(image, (self._size, self._size), interpolation=cv2.INTER_NEAREST)
+    def _inputs(self, small: np.ndarray) -> Arrays:
         # row by row: numpy takes seven times as long over rows of three numbers
         rows = small.reshape(self._size, -1) - self._mean_row
         return {self._input: rows.reshape(1, *small.shape)}
@@ -91,7 +89,10 @@ class Saliency:
         square[16:48, 16:48] = 40
         slope = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[np.newaxis, :, np.newaxis], 64, axis=0)
         disc = cv2.circle(np.repeat(slope, 3, axis=2), (40, 30), 12, (255, 255, 255), -1)
-        return [self._inputs(image) for image in (square, disc)]
+        return [self._inputs(self._resized(image)) for image in (square, disc)]
+
+    def _resized(self, image: np.ndarray) -> np.ndarray:
+        return cv2.resize(image, (self._size, self._size), interpolation=cv2.INTER_NEAREST)
 
 
 def _file(payload: Payload) -> bytes:

@@ -1,0 +1,114 @@
+"""GIF89a, https://www.w3.org/Graphics/GIF/spec-gif89a.txt, appendix F for LZW.
+
+OpenCV makes a new table of 4,096 entries for each clear code, which has as few as 3 bits: 1 MB of them takes it 17
+seconds. Encoders clear when the table is full, and those that do not compress, after 254 pixels.
+"""
+
+import struct
+from functools import cache
+
+import numpy as np
+
+from wsgiapp.pipelines.imaging.headers.header import MAX_PARTS, Header, Unsupported
+
+SIGNATURE = b"GIF8"
+# Codes of the frame, its place in the canvas with four channels, what is restored later, and the copy given out.
+PIXEL_BYTES = 1 + 4 + 4 + 4
+MAX_CLEARS = 10_000
+MAX_BLOCKS = 100_000  # 255 bytes each
+TABLE_CODES, MAX_CODE_BITS = 4096, 12
+CODES_AT_ONCE = (256, TABLE_CODES)
+EXTENSION, IMAGE = 0x21, 0x2C
+
+
+def read(data: bytes) -> Header:
+    """From the canvas; of the first frame, the clear codes are counted."""
+    width, height, flags = struct.unpack_from("<2HB", data, 6)
+    position = 13 + (3 << (1 + (flags & 7)) if flags & 0x80 else 0)
+    for _ in range(MAX_PARTS):
+        kind = data[position]
+        if kind == EXTENSION:
+            position = _skip_blocks(data, position + 2)
+            continue
+        if kind != IMAGE:
+            break
+        local = data[position + 9]
+        position += 10 + (3 << (1 + (local & 7)) if local & 0x80 else 0)
+        _limit_clears(data[position], _blocks(data, position + 1))
+        return Header(width, height, width * height * PIXEL_BYTES, alpha=True)  # each frame says whether it is
+    raise ValueError("no frame")
+
+
+def _skip_blocks(data: bytes, position: int) -> int:
+    for _ in range(MAX_PARTS):
+        size = data[position]
+        position += 1 + size
+        if not size:
+            return position
+    raise ValueError("too many blocks")
+
+
+def _blocks(data: bytes, position: int) -> np.ndarray:
+    """The data of a frame, as far as it is there, with zeros behind it."""
+    pieces = []
+    for _ in range(MAX_BLOCKS):
+        size = data[position] if position < len(data) else 0
+        if not size:
+            return np.frombuffer(b"".join(pieces) + bytes(4), np.uint8)
+        pieces.append(data[position + 1 : position + 1 + size])
+        position += 1 + size
+    raise ValueError("too many blocks")
+
+
+def _limit_clears(least_bits: int, codes: np.ndarray) -> None:
+    """Raise `Unsupported` for more clear codes than an encoder writes; end codes, which clear too, count as such."""
+    if not 2 <= least_bits < MAX_CODE_BITS:
+        raise ValueError("no size of codes")
+    starts, bits = _layout(least_bits)
+    position, end, clears = 0, 8 * (len(codes) - 4), 0
+    while position < end:
+        position = _next_clear(codes, position, end, 1 << least_bits, starts, bits)
+        clears += 1
+        if clears > MAX_CLEARS:
+            raise Unsupported("a GIF that begins its table of codes again and again; save it again")
+
+
+def _next_clear(
+    codes: np.ndarray, position: int, end: int, clear: int, starts: np.ndarray, bits: np.ndarray
+) -> int:
+    """The bit behind the next clear or end code, or behind all codes."""
+    first = 0
+    for last in CODES_AT_ONCE:
+        found = _clear_among(codes, position + starts[first:last], bits[first:last], end, clear)
+        if found is not None:
+            return position + int(starts[first + found] + bits[first + found])
+        first = last
+    position += int(starts[-1] + bits[-1])
+    while position < end:  # the table is full, and stays so
+        far = position + MAX_CODE_BITS * np.arange(TABLE_CODES)
+        found = _clear_among(codes, far, np.full(TABLE_CODES, MAX_CODE_BITS), end, clear)
+        position += MAX_CODE_BITS * (TABLE_CODES if found is None else found + 1)
+        if found is not None:
+            return position
+    return end
+
+
+def _clear_among(codes: np.ndarray, places: np.ndarray, bits: np.ndarray, end: int, clear: int) -> int | None:
+    places = places[places < end]
+    if not len(places):
+        return None
+    at = places >> 3
+    three = codes[at].astype(np.int64) | codes[at + 1].astype(np.int64) << 8 | codes[at + 2].astype(np.int64) << 16
+    values = (three >> (places & 7)) & ((1 << bits[: len(places)]) - 1)
+    found = np.flatnonzero((values == clear) | (values == clear + 1))
+    return int(found[0]) if len(found) else None
+
+
+@cache
+def _layout(least_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the codes after a clear one start, in bits, and how long they are, until the table is full."""
+    entries = (1 << least_bits) + 1 + np.arange(TABLE_CODES)
+    bits = np.full(TABLE_CODES, least_bits + 1)
+    for size in range(least_bits + 1, MAX_CODE_BITS):
+        bits[entries >= 1 << size] = size + 1
+    return np.concatenate([[0], np.cumsum(bits)[:-1]]), bits
