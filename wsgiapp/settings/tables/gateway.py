@@ -133,6 +133,14 @@ class Limits:
     image_pixels: int = setting(
         50_000_000, "width x height of an image in pixels, read from its header: 150 MB once decoded", RESTART, Range(1)
     )
+    decoded_bytes: int = setting(
+        256 * 2**20,
+        "bytes that all pictures together may take in a worker while they are decoded, reckoned from their headers; "
+        "the others wait in line, and one that needs more is answered 413; with the default a worker stays below "
+        "400 MB",
+        RESTART,
+        Range(2**20),
+    )
     inflight: int = setting(
         256,
         "predictions in flight a worker; one more is answered 503 at once instead of queueing; Nginx rejects earlier, "

@@ -50,7 +50,7 @@ def _skip_blocks(data: bytes, position: int) -> int:
 
 def _blocks(data: bytes, position: int) -> np.ndarray:
     """The data of a frame, as far as it is there, with zeros behind it."""
-    pieces = []
+    pieces: list[bytes] = []
     for _ in range(MAX_BLOCKS):
         size = data[position] if position < len(data) else 0
         if not size:
@@ -73,9 +73,7 @@ def _limit_clears(least_bits: int, codes: np.ndarray) -> None:
             raise Unsupported("a GIF that begins its table of codes again and again; save it again")
 
 
-def _next_clear(
-    codes: np.ndarray, position: int, end: int, clear: int, starts: np.ndarray, bits: np.ndarray
-) -> int:
+def _next_clear(codes: np.ndarray, position: int, end: int, clear: int, starts: np.ndarray, bits: np.ndarray) -> int:
     """The bit behind the next clear or end code, or behind all codes."""
     first = 0
     for last in CODES_AT_ONCE:

@@ -1,23 +1,27 @@
 """JPEG: ITU-T T.81, B.1.1 for the segments, B.2.2 for the frame."""
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 
 from wsgiapp.pipelines.imaging.headers.header import MAX_PARTS, Header, Unsupported
+from wsgiapp.pipelines.imaging.orientation import UPRIGHT, read_orientation
 
 SIGNATURE = b"\xff\xd8\xff"
 # Progressive JPEGs have about 10.
 MAX_SCANS = 100
 # A scan of a file of next to no data takes 2 ns a pixel: 25 scans of 40 million pixels, 100 of 10 million.
 MAX_SCANNED_PIXELS = 1_000_000_000
+END = b"\xff\xd9"
+EXIF = b"Exif\0\0"
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 BLOCK, COEFFICIENT_BYTES = 8, 2
 
 
 def read(data: bytes) -> Header:
     """From the start of frame. Bytes that belong to no segment are skipped as libjpeg skips them."""
-    position, frame = 2, 0
+    position, frame, orientation = 2, 0, UPRIGHT
     for _ in range(MAX_PARTS):
         position = data.index(b"\xff", position) + 1
         marker = data[position]
@@ -31,8 +35,11 @@ def read(data: bytes) -> Header:
         (length,) = struct.unpack_from(">H", data, position)
         if marker == 0xDA:  # the first scan
             if frame:
-                return _header(data, frame, position)
+                _require_end(data, position)
+                return replace(_header(data, frame, position), orientation=orientation)
             break
+        if marker == 0xE1 and orientation == UPRIGHT and data.startswith(EXIF, position + 2):
+            orientation = read_orientation(data[position + 2 + len(EXIF) : position + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if frame:
                 raise ValueError("two frames")
@@ -53,6 +60,12 @@ def _header(data: bytes, frame: int, scan: int) -> Header:
         return Header(width, height, pixels)
     _limit_scans(data, width * height)
     return Header(width, height, pixels + _coefficients(data, frame + 8, width, height, components))
+
+
+def _require_end(data: bytes, scan: int) -> None:
+    """libjpeg makes up what is missing in a file that is cut off."""
+    if data.rfind(END, scan) < 0:
+        raise ValueError("cut off")
 
 
 def _limit_scans(data: bytes, pixels: int) -> None:

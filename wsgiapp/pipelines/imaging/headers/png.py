@@ -13,6 +13,7 @@ from typing import NamedTuple
 from isal import isal_zlib
 
 from wsgiapp.pipelines.imaging.headers.header import MAX_PARTS, Header, Unsupported
+from wsgiapp.pipelines.imaging.orientation import read_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # libpng writes 8 KB a chunk of pixel data.
@@ -20,7 +21,7 @@ MAX_DATA_PARTS = 32_768
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 LEFT_OUT = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
 # Deflate makes at most 1,032 bytes of one, and zlib 2.5 GB of zeros a second: below, it is no use to count.
-MAX_UNCOUNTED, MAX_RATIO = 4_000_000_000, 1032
+MAX_UNCOUNTED, MAX_RATIO = 2_500_000_000, 1032
 INFLATED_AT_ONCE = 1 << 20
 # Frame buffers of an animation besides the picture that is given out: two of OpenCV's own, the frame, and its copy.
 ANIMATION_BUFFERS = 4
@@ -47,6 +48,9 @@ def read(data: bytes) -> Header:
         grey = _grey(data, key.start + 8, depth) if (colours, key.length) == (0, 2) else None
         header = replace(header, alpha=True, transparent_grey=grey)
     animated = any(chunk.kind == b"acTL" for chunk in chunks[:first_data])
+    exif = next((chunk for chunk in chunks if chunk.kind == b"eXIf"), None)
+    if exif and not animated:  # OpenCV does not look for it then
+        header = replace(header, orientation=read_orientation(data[exif.start + 8 : exif.start + 8 + exif.length]))
     _limit_inflated(data, chunks, height * (1 + width * SAMPLES[colours] * depth // 8 + 1))
     return replace(header, peak_bytes=width * height * _pixel_bytes(header, colours, depth, animated=animated))
 
@@ -102,7 +106,7 @@ def _inflates_beyond(pieces: Iterable[memoryview], limit: int) -> bool:
                 if size > limit:
                     return True
                 rest = inflater.unconsumed_tail
-    except isal_zlib.error as exc:
+    except isal_zlib.error as exc:  # type: ignore[misc]  # typed as an instance
         raise ValueError("not deflated") from exc
     return False
 
