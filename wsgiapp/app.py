@@ -45,8 +45,6 @@ log = logging.getLogger(__name__)
 # Most requests are to a few paths: where these lead is remembered.
 KNOWN_PATHS = 1024
 MAX_KNOWN_PATH = 256
-# A large picture leaves one for the others, also where there is one core.
-MIN_THREADS = 2
 
 
 class Rest(BaseConverter):
@@ -158,7 +156,7 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         cache=settings.cache,
         encoding="pickle" if settings.http.compatibility == "flask" else "png",
     )
-    threads = NativeThreads(max(MIN_THREADS, len(os.sched_getaffinity(0))), memory)
+    threads = NativeThreads(len(os.sched_getaffinity(0)) + 1, memory)
     data = DataPlane(
         {name: _route(model, backend, resources, threads) for name, model in settings.models.items()},
         backend,

@@ -44,8 +44,8 @@ def png_with_texts(count: int, size: int) -> bytes:
 
 
 def png_with_tail(size: int) -> bytes:
-    """A few pixels, and `size` bytes of data behind them."""
-    return png((10, 10), 8, 0, behind=size)
+    """So many pixels that the file is not too large for them, and `size` bytes of data behind them."""
+    return png((4_000, 1 + size // 2_500_000), 8, 0, behind=size)
 
 
 def png_animation(side: tuple[int, int]) -> bytes:
@@ -223,11 +223,11 @@ PICTURES: Mapping[str, Callable[[], bytes]] = {
     "PNG, an animation": partial(png_animation, SIDES[10]),
     "PNG, 900 texts of 7.9 MB": partial(png_with_texts, 900, 7_900_000),
     "PNG, 12 GB behind its pixels": partial(png_with_tail, 12_000 * MILLION),
-    "PNG, 2 GB behind its pixels": partial(png_with_tail, 2_000 * MILLION),
+    "PNG, 1.1 GB behind its pixels": partial(png_with_tail, 1_100 * MILLION),
     "JPEG, turned": partial(jpeg_turned, SIDES[50]),
     "JPEG, progressive": partial(jpeg, SIDES[40], progressive=True),
-    "JPEG, 25 scans": partial(jpeg, SIDES[40], progressive=True, scans=25),
-    "JPEG, 100 scans": partial(jpeg, SIDES[10], progressive=True, scans=100),
+    "JPEG, 15 scans": partial(jpeg, SIDES[40], progressive=True, scans=15),
+    "JPEG, 60 scans": partial(jpeg, SIDES[10], progressive=True, scans=60),
     "JPEG, 3,000 scans": partial(jpeg, SIDES[10], progressive=True, scans=3_000),
     "JPEG, arithmetic coding": partial(jpeg_of_kind, 0xC9),
     "GIF, all alike": partial(gif_of_zeros, SIDES[20]),

@@ -1,5 +1,6 @@
 """`NativeThreads`: native threads for what would hold up the event loop."""
 
+import ctypes
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,8 @@ from wsgiapp.inference.turns import Turn, Turns
 from wsgiapp.pipelines.memory_budget import MemoryBudget
 
 Value = TypeVar("Value")
+# Of the budget: who holds so much shall not meet what the C library keeps of others.
+MUCH_SHARE = 1 / 2
 
 
 class NativeThreads:
@@ -31,6 +34,7 @@ class NativeThreads:
         self._max_threads = max_threads
         self._budget = budget
         self._turns = Turns(max_threads, budget.max_bytes)
+        self._much = int(budget.max_bytes * MUCH_SHARE)
         self._pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
 
     def run(self, deadline: float, function: Callable[..., Value], *arguments: Any) -> Value:
@@ -68,11 +72,15 @@ class NativeThreads:
         except Exception as exc:
             return None, exc
         finally:
+            if turn.holds > self._much:
+                _give_back_memory()
             self._turns.finish(turn)
 
     def _reserve(self, turn: Turn, size: int) -> None:
         if not self._turns.reserve(turn, size):
             raise _MustWait
+        if size > self._much:
+            _give_back_memory()
 
     def _wait(self, turn: Turn, deadline: float) -> None:
         """Until the task may run."""
@@ -98,6 +106,24 @@ class NativeThreads:
         if pool is None:
             pool = self._pools[hub] = ThreadPool(self._max_threads, hub)
         return pool
+
+
+def _load_malloc_trim() -> Callable[[int], int] | None:
+    """glibc's `malloc_trim(3)`; other C libraries have none."""
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+    return trim
+
+
+_malloc_trim = _load_malloc_trim()
+
+
+def _give_back_memory() -> None:
+    """What was freed in pieces of less than 32 MB, the C library keeps; beside a large picture it is too much."""
+    if _malloc_trim:
+        _malloc_trim(0)
 
 
 class _MustWait(Exception):

@@ -34,17 +34,17 @@ class Turn:
 class _Lane:
     """Those who wait in one line, first come first served; `time` grows by what was given to the line."""
 
-    __slots__ = ("held", "time", "waiting")
+    __slots__ = ("held", "running", "time", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Turn] = deque()
-        self.time = 0
-        self.held = 0
+        self.time = self.held = self.running = 0
 
 
 class Turns:
     """Gives `max_running` threads and `max_bytes` of memory to tasks, small ones and large ones in a line each.
 
+    Large ones leave a thread to the small ones.
     Where both lines wait, each gets the same bytes in the long run (start-time fair queueing: Goyal, Vin, Cheng, 1996),
     so that small pictures, of which there are many, do not wait for all the large ones, nor a large one for all the
     small ones. A small task may overtake a large one that waits for memory where that does not delay it. May be called
@@ -54,6 +54,7 @@ class Turns:
     def __init__(self, max_running: int, max_bytes: int) -> None:
         self._lock = threading.Lock()
         self._free_threads = max_running
+        self._max_large = max(1, max_running - 1)
         self._max_bytes = self._free_bytes = max_bytes
         self._max_small = int(max_bytes * SMALL_SHARE)
         self._small, self._large = _Lane(), _Lane()
@@ -130,17 +131,25 @@ class Turns:
     def _next_lane(self) -> _Lane | None:
         """The line whose first task may run."""
         first, second = (self._large, self._small) if self._is_large_ones_turn() else (self._small, self._large)
-        if first.waiting and first.waiting[0].needs <= self._free_bytes:
+        if self._has_room(first):
             return first
-        if not second.waiting or second.waiting[0].needs > self._free_bytes:
+        if not self._has_room(second):
             return None
         needs = second.waiting[0].needs
         return second if not first.waiting or (second is self._small and self._delays_no_large(needs)) else None
 
+    def _has_room(self, lane: _Lane) -> bool:
+        """Whether there is memory for the first of those who wait in it."""
+        if not lane.waiting or (lane is self._large and lane.running >= self._max_large):
+            return False
+        return lane.waiting[0].needs <= self._free_bytes
+
     def _is_its_turn(self, size: int, more: int) -> bool:
         if self._lane_of(size) is self._small:
             return not self._is_large_ones_turn() or self._delays_no_large(more)
-        return not self._large.waiting and (not self._small.waiting or self._is_large_ones_turn())
+        if self._large.waiting or self._large.running >= self._max_large:
+            return False
+        return not self._small.waiting or self._is_large_ones_turn()
 
     def _is_large_ones_turn(self) -> bool:
         return max(self._large.time, self._now) <= max(self._small.time, self._now)
@@ -155,8 +164,10 @@ class Turns:
         lane.time += size + TURN_BYTES
 
     def _take(self, turn: Turn, size: int) -> None:
-        self._lane_of(turn.holds).held -= turn.holds
-        self._lane_of(size).held += size
+        before, after = self._lane_of(turn.holds), self._lane_of(size)
+        before.held -= turn.holds
+        after.held += size
+        self._large.running += (after is self._large) - (before is self._large)
         self._free_bytes -= size - turn.holds
         turn.holds = size
 

@@ -76,7 +76,7 @@ def _header(field: str, data: bytes, limits: ImageLimits) -> Header:
             f"{header.width} x {header.height} pixels, which take {header.peak_bytes:,} bytes to decode from a file of "
             f"this kind; the limit is {limits.memory.max_bytes:,} bytes",
         )
-    limits.memory.reserve(min(limits.memory.max_bytes, header.peak_bytes + header.table_bytes))
+    limits.memory.reserve(min(limits.memory.max_bytes, header.peak_bytes + header.more_bytes))
     return header
 
 

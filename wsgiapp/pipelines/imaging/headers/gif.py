@@ -1,7 +1,7 @@
 """GIF89a, https://www.w3.org/Graphics/GIF/spec-gif89a.txt, appendix F for LZW.
 
 OpenCV makes a new table of 4,096 entries for each clear code, which has as few as 3 bits: 1 MB of them takes it 17
-seconds. Encoders clear when the table is full, and those that do not compress, after 254 pixels.
+seconds. Encoders clear when the table is full, and those that do not compress, after 254 pixels of 256 colours.
 """
 
 import struct
@@ -14,7 +14,7 @@ from wsgiapp.pipelines.imaging.headers.header import MAX_PARTS, Header, Unsuppor
 SIGNATURE = b"GIF8"
 # Codes of the frame, its place in the canvas with four channels, what is restored later, and the copy given out.
 PIXEL_BYTES = 1 + 4 + 4 + 4
-MAX_CLEARS = 10_000
+MAX_CLEARS, PIXELS_A_CLEAR = 2_000, 200
 MAX_BLOCKS = 100_000  # 255 bytes each
 TABLE_CODES, MAX_CODE_BITS = 4096, 12
 CODES_AT_ONCE = (256, TABLE_CODES)
@@ -34,7 +34,7 @@ def read(data: bytes) -> Header:
             break
         local = data[position + 9]
         position += 10 + (3 << (1 + (local & 7)) if local & 0x80 else 0)
-        _limit_clears(data[position], _blocks(data, position + 1))
+        _limit_clears(data[position], _blocks(data, position + 1), MAX_CLEARS + width * height // PIXELS_A_CLEAR)
         return Header(width, height, width * height * PIXEL_BYTES, alpha=True)  # each frame says whether it is
     raise ValueError("no frame")
 
@@ -60,8 +60,8 @@ def _blocks(data: bytes, position: int) -> np.ndarray:
     raise ValueError("too many blocks")
 
 
-def _limit_clears(least_bits: int, codes: np.ndarray) -> None:
-    """Raise `Unsupported` for more clear codes than an encoder writes; end codes, which clear too, count as such."""
+def _limit_clears(least_bits: int, codes: np.ndarray, limit: int) -> None:
+    """Raise `Unsupported` for more clear codes than that; end codes, which clear too, count as such."""
     if not 2 <= least_bits < MAX_CODE_BITS:
         raise ValueError("no size of codes")
     starts, bits = _layout(least_bits)
@@ -69,7 +69,7 @@ def _limit_clears(least_bits: int, codes: np.ndarray) -> None:
     while position < end:
         position = _next_clear(codes, position, end, 1 << least_bits, starts, bits)
         clears += 1
-        if clears > MAX_CLEARS:
+        if clears > limit:
             raise Unsupported("a GIF that begins its table of codes again and again; save it again")
 
 

@@ -16,17 +16,17 @@ class Unsupported(ValueError):
 class Header:
     """`width` and `height` as they are stored, and what has to be allocated at once where that is more (`tile`).
 
-    `peak_bytes` is what OpenCV 5 allocates at most while it decodes the file, its result included, `table_bytes` what
-    may come to it in a file made for that. `orientation` says how the picture is turned, `alpha` is true where it may
-    be transparent, `premultiplied` where the decoder gives colours that are multiplied by their alpha;
-    `transparent_grey` is the one grey, as a decoder gives it, that is transparent. `file` is what to decode in the
-    place of the whole file.
+    `peak_bytes` is what OpenCV 5 allocates at most while it decodes the file, its result included; `more_bytes` what
+    may come to it in a file made for that, or stands for time that such a file may take. `orientation` says how the
+    picture is turned, `alpha` is true where it may be transparent, `premultiplied` where the decoder gives colours that
+    are multiplied by their alpha; `transparent_grey` is the one grey, as a decoder gives it, that is transparent.
+    `file` is what to decode in the place of the whole file.
     """
 
     width: int
     height: int
     peak_bytes: int
-    table_bytes: int = 0
+    more_bytes: int = 0
     tile: tuple[int, int] = (0, 0)
     orientation: int = UPRIGHT
     alpha: bool = False

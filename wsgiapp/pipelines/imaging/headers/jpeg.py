@@ -11,8 +11,8 @@ from wsgiapp.pipelines.imaging.orientation import UPRIGHT, read_orientation
 SIGNATURE = b"\xff\xd8\xff"
 # Progressive JPEGs have about 10.
 MAX_SCANS = 100
-# A scan of a file of next to no data takes 2 ns a pixel: 25 scans of 40 million pixels, 100 of 10 million.
-MAX_SCANNED_PIXELS = 1_000_000_000
+# A scan of next to no data takes 0.6 ns a pixel: 13 scans of 44 million pixels, 100 of 6 million, take 0.4 s.
+MAX_SCANNED_PIXELS = 600_000_000
 END = b"\xff\xd9"
 EXIF = b"Exif\0\0"
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2

@@ -69,4 +69,4 @@ def _header(data: bytes, width: int, height: int, *, alpha: bool, more: int) -> 
     """`more` is in bytes a pixel, besides those of the result."""
     pixels = width * height
     groups = min(MAX_GROUPS, pixels // GROUP_PIXELS, 8 * len(data) // GROUP_BITS) if more else 0
-    return Header(width, height, pixels * ((4 if alpha else 3) + more), table_bytes=groups * GROUP_BYTES, alpha=alpha)
+    return Header(width, height, pixels * ((4 if alpha else 3) + more), more_bytes=groups * GROUP_BYTES, alpha=alpha)
