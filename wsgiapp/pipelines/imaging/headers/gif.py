@@ -60,14 +60,14 @@ def _blocks(data: bytes, position: int) -> np.ndarray:
     raise ValueError("too many blocks")
 
 
-def _limit_clears(least_bits: int, codes: np.ndarray, limit: int) -> None:
+def _limit_clears(min_bits: int, codes: np.ndarray, limit: int) -> None:
     """Raise `Unsupported` for more clear codes than that; end codes, which clear too, count as such."""
-    if not 2 <= least_bits < MAX_CODE_BITS:
+    if not 2 <= min_bits < MAX_CODE_BITS:
         raise ValueError("no size of codes")
-    starts, bits = _layout(least_bits)
+    starts, bits = _layout(min_bits)
     position, end, clears = 0, 8 * (len(codes) - 4), 0
     while position < end:
-        position = _next_clear(codes, position, end, 1 << least_bits, starts, bits)
+        position = _next_clear(codes, position, end, 1 << min_bits, starts, bits)
         clears += 1
         if clears > limit:
             raise Unsupported("a GIF that begins its table of codes again and again; save it again")
@@ -103,10 +103,10 @@ def _clear_among(codes: np.ndarray, places: np.ndarray, bits: np.ndarray, end: i
 
 
 @cache
-def _layout(least_bits: int) -> tuple[np.ndarray, np.ndarray]:
+def _layout(min_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Where the codes after a clear one start, in bits, and how long they are, until the table is full."""
-    entries = (1 << least_bits) + 1 + np.arange(TABLE_CODES)
-    bits = np.full(TABLE_CODES, least_bits + 1)
-    for size in range(least_bits + 1, MAX_CODE_BITS):
+    entries = (1 << min_bits) + 1 + np.arange(TABLE_CODES)
+    bits = np.full(TABLE_CODES, min_bits + 1)
+    for size in range(min_bits + 1, MAX_CODE_BITS):
         bits[entries >= 1 << size] = size + 1
     return np.concatenate([[0], np.cumsum(bits)[:-1]]), bits
