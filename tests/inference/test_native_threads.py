@@ -59,7 +59,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 def test_what_waits_for_a_thread_is_dropped_at_its_deadline() -> None:
     budget = MemoryBudget(100 * MILLION)
     threads, gate, late = NativeThreads(1, budget), Gate(budget), Gate(budget)
-    with running(threads, gate), pytest.raises(DeadlineExceeded, match="waited for a thread or memory"):
+    with running(threads, gate), pytest.raises(DeadlineExceeded, match="for a thread or memory"):
         threads.run(in_(0.01), late)
     assert threads.run(in_(FAR), lambda: 5) == 5
     assert not late.calls
@@ -94,7 +94,7 @@ def test_the_caller_is_answered_at_the_deadline_also_while_its_task_runs() -> No
     next_one.open.set()
     caller = gevent.spawn(threads.run, in_(0.2), gate)
     wait_until(gate.entered.is_set)
-    with pytest.raises(DeadlineExceeded, match="not prepared before the deadline"):
+    with pytest.raises(DeadlineExceeded, match="not processed before the deadline"):
         caller.get(timeout=FAR)
     with pytest.raises(DeadlineExceeded):
         threads.run(in_(0.01), next_one)

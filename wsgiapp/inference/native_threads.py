@@ -59,7 +59,7 @@ class NativeThreads:
             raise
         outcome.wait(max(0.0, deadline - time.monotonic()))
         if not outcome.ready():
-            raise DeadlineExceeded("the request's data was not prepared before the deadline")
+            raise DeadlineExceeded("the request's data was not processed before the deadline")
         return outcome.get()
 
     def _work(
@@ -90,9 +90,7 @@ class NativeThreads:
         try:
             self._turns.wait_in_line(turn, watcher.send)
             if not may_run.wait(max(0.0, deadline - time.monotonic())):
-                raise DeadlineExceeded(
-                    "the request waited for a thread or memory to prepare its data until its deadline"
-                )
+                raise DeadlineExceeded("the request waited until its deadline for a thread or memory")
         except BaseException:
             self._turns.cancel(turn)
             raise

@@ -83,6 +83,7 @@ class Pipeline(Protocol):
 
     Where `heavy` is true, `preprocess` and `postprocess` run on native threads, several at a time: for work that takes
     milliseconds in code that lets go of the interpreter's lock, as OpenCV and numpy do. The hand-over costs 0.1 ms.
+    What takes megabytes is reserved first, of `Resources.image.memory`, as `decode_image` does.
     """
 
     padding: Mapping[str, Any]

@@ -84,7 +84,7 @@ def _decode(field: str, data: bytes, header: Header) -> np.ndarray:
     """The picture as it is stored. It is decoded once.
 
     From a file in memory: `cv2.imread` writes into numpy's memory, where `cv2.imdecode` copies what it decoded, which
-    takes the same memory again and for a photograph of a megapixel 1.4 of 4.3 ms (measured).
+    takes the same memory again, and with 12 million pixels 23 of 55 ms (measured).
     """
     file = os.memfd_create("picture")
     try:

@@ -6,6 +6,7 @@ seconds. Encoders clear when the table is full, and those that do not compress, 
 
 import struct
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,12 +50,13 @@ def _skip_blocks(data: bytes, position: int) -> int:
 
 
 def _blocks(data: bytes, position: int) -> np.ndarray:
-    """The data of a frame, as far as it is there, with zeros behind it."""
+    """The data of a frame, as far as it is there, with zeros behind it: the four bytes from each byte on."""
     pieces: list[bytes] = []
     for _ in range(MAX_BLOCKS):
         size = data[position] if position < len(data) else 0
         if not size:
-            return np.frombuffer(b"".join(pieces) + bytes(4), np.uint8)
+            joined = b"".join(pieces) + bytes(4)
+            return np.ndarray(len(joined) - 3, "<u4", joined, strides=(1,))
         pieces.append(data[position + 1 : position + 1 + size])
         position += 1 + size
     raise ValueError("too many blocks")
@@ -64,49 +66,56 @@ def _limit_clears(min_bits: int, codes: np.ndarray, limit: int) -> None:
     """Raise `Unsupported` for more clear codes than that; end codes, which clear too, count as such."""
     if not 2 <= min_bits < MAX_CODE_BITS:
         raise ValueError("no size of codes")
-    starts, bits = _layout(min_bits)
-    position, end, clears = 0, 8 * (len(codes) - 4), 0
+    layout, clear = _layout(min_bits), 1 << min_bits
+    position, end, clears = 0, 8 * (len(codes) - 1), 0
     while position < end:
-        position = _next_clear(codes, position, end, 1 << min_bits, starts, bits)
+        position = _next_clear(codes, position, end, clear, layout)
         clears += 1
         if clears > limit:
             raise Unsupported("a GIF that begins its table of codes again and again; save it again")
 
 
-def _next_clear(codes: np.ndarray, position: int, end: int, clear: int, starts: np.ndarray, bits: np.ndarray) -> int:
+def _next_clear(codes: np.ndarray, position: int, end: int, clear: int, layout: "_Layout") -> int:
     """The bit behind the next clear or end code, or behind all codes."""
     first = 0
     for last in CODES_AT_ONCE:
-        found = _clear_among(codes, position + starts[first:last], bits[first:last], end, clear)
+        found = _clear_among(codes, position + layout.starts[first:last], layout.masks[first:last], end, clear)
         if found is not None:
-            return position + int(starts[first + found] + bits[first + found])
+            return position + int(layout.starts[first + found] + layout.bits[first + found])
         first = last
-    position += int(starts[-1] + bits[-1])
+    position += int(layout.starts[-1] + layout.bits[-1])
     while position < end:  # the table is full, and stays so
-        far = position + MAX_CODE_BITS * np.arange(TABLE_CODES)
-        found = _clear_among(codes, far, np.full(TABLE_CODES, MAX_CODE_BITS), end, clear)
-        position += MAX_CODE_BITS * (TABLE_CODES if found is None else found + 1)
+        found = _clear_among(codes, position + layout.full, layout.full_masks, end, clear)
         if found is not None:
-            return position
+            return position + MAX_CODE_BITS * (found + 1)
+        position += MAX_CODE_BITS * TABLE_CODES
     return end
 
 
-def _clear_among(codes: np.ndarray, places: np.ndarray, bits: np.ndarray, end: int, clear: int) -> int | None:
-    places = places[places < end]
-    if not len(places):
-        return None
-    at = places >> 3
-    three = codes[at].astype(np.int64) | codes[at + 1].astype(np.int64) << 8 | codes[at + 2].astype(np.int64) << 16
-    values = (three >> (places & 7)) & ((1 << bits[: len(places)]) - 1)
-    found = np.flatnonzero((values == clear) | (values == clear + 1))
+def _clear_among(codes: np.ndarray, places: np.ndarray, masks: np.ndarray, end: int, clear: int) -> int | None:
+    if places[-1] >= end:
+        places = places[places < end]
+    values = (codes[places >> 3] >> (places & 7).astype(np.uint32)) & masks[: len(places)]
+    found = np.flatnonzero(values >> 1 == clear >> 1)  # the end code is the one after it
     return int(found[0]) if len(found) else None
 
 
+class _Layout(NamedTuple):
+    """Where the codes after a clear one start, in bits, and how long they are, until the table is full; and then."""
+
+    starts: np.ndarray
+    bits: np.ndarray
+    masks: np.ndarray
+    full: np.ndarray
+    full_masks: np.ndarray
+
+
 @cache
-def _layout(min_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the codes after a clear one start, in bits, and how long they are, until the table is full."""
+def _layout(min_bits: int) -> _Layout:
     entries = (1 << min_bits) + 1 + np.arange(TABLE_CODES)
     bits = np.full(TABLE_CODES, min_bits + 1)
     for size in range(min_bits + 1, MAX_CODE_BITS):
         bits[entries >= 1 << size] = size + 1
-    return np.concatenate([[0], np.cumsum(bits)[:-1]]), bits
+    masks = ((1 << bits) - 1).astype(np.uint32)
+    full = MAX_CODE_BITS * np.arange(TABLE_CODES)
+    return _Layout(np.concatenate([[0], np.cumsum(bits)[:-1]]), bits, masks, full, np.full_like(masks, 0xFFF))
