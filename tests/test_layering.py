@@ -44,6 +44,7 @@ FLOORS: dict[str, Sequence[str]] = {
         "reference",
     ),
     "pipelines": (
+        "memory_budget",
         "pipeline",
         "base64text",
         "list_literal",

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import lru_cache
 from io import FileIO
 from typing import Any
 
@@ -26,6 +26,7 @@ from wsgiapp.inference.traffic import Split
 from wsgiapp.management.control_plane import ControlPlane
 from wsgiapp.observability import logs
 from wsgiapp.pipelines import registry
+from wsgiapp.pipelines.memory_budget import MemoryBudget
 from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.started import process_settings
@@ -166,15 +167,16 @@ def create_app(settings: Settings, access_log: Stream) -> Application:
 def create_planes(settings: Settings, backend: Backend) -> Planes:
     """What the views work with, over a model server. Raises `SettingsError` for a model's pipeline or its options."""
     limits = settings.limits
+    memory = MemoryBudget(limits.decoded_bytes)
     resources = Resources(
         text=TextLimits(chars=limits.text_chars, rows=limits.text_rows, words=limits.tensor_strings),
-        image=ImageLimits(pixels=limits.image_pixels),
+        image=ImageLimits(pixels=limits.image_pixels, memory=memory),
         cache=settings.cache,
         encoding="pickle" if settings.http.compatibility == "flask" else "png",
         answer_bytes=limits.answer_bytes,
         pause=give_way,
     )
-    threads = NativeThreads(len(os.sched_getaffinity(0)))
+    threads = NativeThreads(len(os.sched_getaffinity(0)) + 1, memory)
     data = DataPlane(
         {name: _route(model, backend, resources, threads) for name, model in settings.models.items()},
         backend,
@@ -199,8 +201,9 @@ def _route(model: Model, backend: Backend, resources: Resources, threads: Native
         split=Split(model.split) if model.split else None,
         split_key=model.split_key,
         warm_up=pipeline.warm_up,
-        preprocess=partial(threads.run, pipeline.preprocess) if pipeline.heavy else pipeline.preprocess,
-        postprocess=partial(threads.run, pipeline.postprocess) if pipeline.heavy else pipeline.postprocess,
+        preprocess=pipeline.preprocess,
+        postprocess=pipeline.postprocess,
+        threads=threads if pipeline.heavy else None,
         calls=SharedCalls(model.name, backend, parity, limits, pipeline.padding),
         deadline_seconds=model.deadline_seconds,
     )

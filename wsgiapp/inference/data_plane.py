@@ -98,11 +98,11 @@ class DataPlane:
         target = route.choose(choice)
         with self._in_flight(model) as deadline:
             started = time.monotonic()
-            prepared = route.preprocess(payload)
+            prepared = route.prepare(payload, deadline)
             sent = time.monotonic()
             served = route.calls.predict(target, prepared.inputs, deadline)
             received = time.monotonic()
-            result = route.postprocess(served.outputs, prepared.context)
+            result = route.finish(served.outputs, prepared.context, deadline)
             queue = served.queue_seconds
             timing = Timing(sent - started, queue, received - sent - queue, time.monotonic() - received, served.rows)
             return Answer(result, served.version, target.label, timing)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgiapp.backend.interface import Target
+from wsgiapp.inference.native_threads import NativeThreads
 from wsgiapp.inference.shared_calls import SharedCalls
 from wsgiapp.inference.traffic import Split
 from wsgiapp.pipelines.pipeline import Payload, Prepared, Result
@@ -25,7 +26,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A model's target, the steps of its pipeline, and the calls to the model server between them."""
+    """A model's target, the steps of its pipeline, and the calls to the model server between them.
+
+    `threads` is where the steps run, where they are too heavy for the event loop.
+    """
 
     target: Target
     split: Split | None
@@ -35,6 +39,19 @@ class Route:
     postprocess: Callable[[Arrays, Any], Result]
     calls: SharedCalls
     deadline_seconds: float
+    threads: NativeThreads | None = None
+
+    def prepare(self, payload: Payload, deadline: float) -> Prepared:
+        """The model's inputs. Raises what the pipeline raises, and `DeadlineExceeded`."""
+        if self.threads:
+            return self.threads.run(deadline, self.preprocess, payload)
+        return self.preprocess(payload)
+
+    def finish(self, outputs: Arrays, context: Any, deadline: float) -> Result:
+        """The answer. Raises what the pipeline raises, and `DeadlineExceeded`."""
+        if self.threads:
+            return self.threads.run(deadline, self.postprocess, outputs, context)
+        return self.postprocess(outputs, context)
 
     def choose(self, choice: Choice) -> Target:
         """What a request is sent to."""

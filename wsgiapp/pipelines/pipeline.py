@@ -6,12 +6,13 @@ a `[models.NAME]` table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from wsgiapp.errors import SettingsError
+from wsgiapp.pipelines.memory_budget import MemoryBudget
 from wsgiapp.tfserving.tensors import Arrays
 
 
@@ -26,9 +27,10 @@ class TextLimits:
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """`pixels`: width x height, before anything is decoded."""
+    """`pixels`: width x height, before anything is decoded. `memory`: what all pictures may take while they are."""
 
     pixels: int = 50_000_000
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Resources:
     """
 
     text: TextLimits = TextLimits()
-    image: ImageLimits = ImageLimits()
+    image: ImageLimits = field(default_factory=ImageLimits)
     cache: Path = Path("var/cache")
     encoding: str = "png"
     answer_bytes: int = 2**25
@@ -88,6 +90,7 @@ class Pipeline(Protocol):
 
     Where `heavy` is true, `preprocess` and `postprocess` run on native threads, several at a time: for work that takes
     milliseconds in code that lets go of the interpreter's lock, as OpenCV and numpy do. The hand-over costs 0.1 ms.
+    What takes megabytes is reserved first, of `Resources.image.memory`, as `decode_image` does.
     """
 
     padding: Mapping[str, Any]

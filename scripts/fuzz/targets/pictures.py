@@ -7,7 +7,7 @@ import numpy as np
 
 from fuzz.targets.target import Target, WrongResult
 from wsgiapp.errors import RequestError
-from wsgiapp.pipelines.imaging.header import read_header
+from wsgiapp.pipelines.imaging.headers.readers import read_header
 from wsgiapp.pipelines.imaging.images import decode_image
 from wsgiapp.pipelines.pipeline import ImageLimits
 

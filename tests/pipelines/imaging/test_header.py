@@ -21,7 +21,7 @@ from support.images import (
     with_segment,
 )
 from wsgiapp.errors import InvalidField, TooLarge
-from wsgiapp.pipelines.imaging.header import read_header
+from wsgiapp.pipelines.imaging.headers.readers import read_header
 from wsgiapp.pipelines.imaging.images import decode_image
 from wsgiapp.pipelines.pipeline import ImageLimits
 

@@ -1,6 +1,7 @@
 """Image files <-> arrays, with OpenCV."""
 
 import io
+import os
 import pickle  # written where a client asks for it, never read  # nosec B403
 from collections.abc import Callable, Mapping
 
@@ -8,7 +9,9 @@ import cv2
 import numpy as np
 
 from wsgiapp.errors import InvalidField, TooLarge
-from wsgiapp.pipelines.imaging.header import Header, Unsupported, read_header
+from wsgiapp.pipelines.imaging.headers.header import CutOff, Header, Unsupported
+from wsgiapp.pipelines.imaging.headers.readers import read_header
+from wsgiapp.pipelines.imaging.orientation import UPRIGHT, take_nearest, turn
 from wsgiapp.pipelines.imaging.png import encode_png
 from wsgiapp.pipelines.pipeline import ImageLimits
 
@@ -18,10 +21,12 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # and turn while they do.
 cv2.setNumThreads(1)
 
-# As stored: with alpha and all bits; but, unlike IMREAD_UNCHANGED, turned as the EXIF orientation says.
-WITH_ALPHA = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+# As stored: with alpha and all bits, and not turned.
+WITH_ALPHA = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+OPAQUE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 # Pixels that are laid over white at once: three numbers of four bytes for each of their channels.
 BLOCK_PIXELS = 1 << 18
+DAMAGED = "an image file that is damaged or cut off"
 
 
 def decode_image(field: str, data: bytes, limits: ImageLimits) -> np.ndarray:
@@ -29,48 +34,84 @@ def decode_image(field: str, data: bytes, limits: ImageLimits) -> np.ndarray:
 
     It is turned as its EXIF orientation says; transparency is laid over white, as a browser shows it. JPEG, PNG, WebP,
     GIF (first frame), BMP and TIFF (first page) are read. Raises `InvalidField` for what is no whole image of these,
-    `TooLarge` for more pixels than `limits`, which is decided from the header alone.
+    `TooLarge` for more pixels than `limits`, or more memory, which is decided from the header alone.
     """
+    header = _header(field, data, limits)
+    return np.ascontiguousarray(turn(_rgb(_decode(field, data, header), header), header.orientation))
+
+
+def decode_nearest(field: str, data: bytes, limits: ImageLimits, size: int) -> tuple[np.ndarray, int, int]:
+    """The picture resized to `size` x `size` by taking the nearest pixels, and its real height and width.
+
+    As `decode_image`, but only the pixels that are taken are turned and laid over white: of 50 million pixels with
+    transparency that spares 0.8 of 1 GB and most of the time.
+    """
+    header = _header(field, data, limits)
+    stored = _decode(field, data, header)
+    height, width = turn(stored, header.orientation).shape[:2]
+    if header.orientation == UPRIGHT:
+        nearest = cv2.resize(stored, (size, size), interpolation=cv2.INTER_NEAREST)
+    else:
+        nearest = take_nearest(stored, header.orientation, size)
+    return _rgb(nearest, header), height, width
+
+
+def _header(field: str, data: bytes, limits: ImageLimits) -> Header:
+    """The header of a picture within the limits, whose memory is reserved."""
     if not data:
         raise InvalidField(field, "empty")
-    header = _header(field, data)
-    for width, height in ((header.width, header.height), header.tile):
-        if width * height > limits.pixels:
-            raise TooLarge(field, f"{width} x {height} pixels; the limit is {limits.pixels:,} pixels")
-    image = _decode(np.frombuffer(data, np.uint8), header)
-    if image is None:
-        raise InvalidField(field, "an image file that is damaged or cut off")
-    return image
-
-
-def _header(field: str, data: bytes) -> Header:
     try:
         header = read_header(data)
     except Unsupported as exc:
         raise InvalidField(field, str(exc)) from exc
+    except CutOff as exc:
+        raise InvalidField(field, DAMAGED) from exc
     except ValueError as exc:
         raise InvalidField(field, "an image file with a broken header") from exc
     if header is None:
         raise InvalidField(field, "not an image (JPEG, PNG, WebP, GIF, BMP or TIFF)")
+    for width, height in ((header.width, header.height), header.tile):
+        if width * height > limits.pixels:
+            raise TooLarge(field, f"{width} x {height} pixels; the limit is {limits.pixels:,} pixels")
+    if header.peak_bytes > limits.memory.max_bytes:
+        raise TooLarge(
+            field,
+            f"{header.width} x {header.height} pixels, which take {header.peak_bytes:,} bytes to decode from a file of "
+            f"this kind; the limit is {limits.memory.max_bytes:,} bytes",
+        )
+    limits.memory.reserve(min(limits.memory.max_bytes, header.peak_bytes + header.more_bytes))
     return header
 
 
-def _decode(data: np.ndarray, header: Header) -> np.ndarray | None:
-    """Decode once; nothing where the file is damaged."""
+def _decode(field: str, data: bytes, header: Header) -> np.ndarray:
+    """The picture as it is stored. It is decoded once.
+
+    From a file in memory: `cv2.imread` writes into numpy's memory, where `cv2.imdecode` copies what it decoded, which
+    takes the same memory again, and with 12 million pixels 23 of 55 ms (measured).
+    """
+    file = os.memfd_create("picture")
     try:
-        if not header.alpha:
-            return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-        image = cv2.imdecode(data, WITH_ALPHA)
-        if image is None:
-            return None
-        if image.ndim == 3 and image.shape[2] == 4:
-            return _over_white(image, premultiplied=header.premultiplied)
-        rgb = cv2.cvtColor(_eight_bits(image), cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
-        if header.transparent_grey is not None:
-            rgb[image == header.transparent_grey] = 255
-        return rgb
+        os.write(file, header.file or data)
+        image = cv2.imread(f"/proc/self/fd/{file}", None, WITH_ALPHA if header.alpha else OPAQUE)
     except cv2.error:
-        return None
+        image = None
+    finally:
+        os.close(file)
+    if image is None:
+        raise InvalidField(field, DAMAGED)
+    return image
+
+
+def _rgb(image: np.ndarray, header: Header) -> np.ndarray:
+    """What the decoder gave, as 8 bits of red, green and blue."""
+    if not header.alpha:
+        return image
+    if image.ndim == 3 and image.shape[2] == 4:
+        return _over_white(image, premultiplied=header.premultiplied)
+    rgb = cv2.cvtColor(_eight_bits(image), cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
+    if header.transparent_grey is not None:
+        rgb[image == header.transparent_grey] = 255
+    return rgb
 
 
 def _eight_bits(image: np.ndarray) -> np.ndarray:

@@ -279,6 +279,14 @@ class Limits:
         RESTART,
         Range(1024, MAX_NGINX_NUMBER),
     )
+    decoded_bytes: int = setting(
+        256 * 2**20,
+        "bytes that all pictures together may take in a worker while they are decoded, reckoned from their headers; "
+        "the others wait in line, and one that needs more is answered 413; with the default a worker stays below "
+        "400 MB",
+        RESTART,
+        Range(2**20),
+    )
     inflight: int = setting(
         256,
         "predictions in flight a worker; one more is answered 503 at once instead of queueing; Nginx rejects earlier, "
