@@ -8,7 +8,7 @@ from pathlib import Path
 from fuzz.targets.target import MAX_BYTES
 
 SECONDS_AN_INPUT = 10
-MAX_MEGABYTES = 2048
+MAX_MEGABYTES = 400
 
 
 def fuzz(name: str, seconds: int, corpus: Path, found: Path) -> None:
