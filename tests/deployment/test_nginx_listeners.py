@@ -1,16 +1,20 @@
 """TLS at Nginx, and who may know more than the public."""
 
+import re
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hpack import Encoder
 
 from support.certificates import OPENSSL, Authority
 from support.edge import Edge, Reply
 from support.processes import free_port
-from wsgiapp.deployment import nginx_listeners, readiness
+from wsgiapp.deployment import nginx, nginx_listeners, readiness
 from wsgiapp.deployment.addresses import require_free
 from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.deployment.render import render
@@ -20,6 +24,8 @@ from wsgiapp.settings.loading import load_settings
 pytestmark = pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="OpenSSL is not installed")
 
+HEADERS_FRAME, SETTINGS_FRAME, PING_FRAME = 1, 4, 6
+END_HEADERS = 4
 GET = "GET {} HTTP/1.1\r\nHost: service.example\r\nConnection: close\r\n{}\r\n"
 
 
@@ -79,6 +85,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture(scope="module")
 def edge(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     variables = {"WSGIAPP_TLS_HSTS_SECONDS": "600", "WSGIAPP_TLS_CLIENT_CA": str(files.folder / "ca.pem")}
+    variables |= {"WSGIAPP_TLS_HTTP2": "true", "WSGIAPP_LIMITS_REQUEST_LINE_BYTES": str(2**20)}
     with Edge(tmp_path_factory.mktemp("edge"), **files.variables, **variables) as started:
         yield started
 
@@ -119,6 +126,41 @@ def test_versions_and_http2(edge: Edge, files: Files) -> None:
         assert cipher and cipher[0] in nginx_listeners.CIPHERS.split(":")
     with pytest.raises((ssl.SSLError, OSError)):
         files.connect(maximum=ssl.TLSVersion.TLSv1_1)
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """RFC 9113, section 4.1."""
+    return struct.pack(">IBBI", len(payload), kind, flags, stream)[1:] + payload
+
+
+def test_headers_that_http2_unpacks_take_little_memory(edge: Edge, files: Files) -> None:
+    """A header of 4 kB, and then a byte for each time that it is there again: 115 KB made Nginx take 435 MB."""
+    encoder = Encoder()
+    head = [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "a")]
+
+    def memory() -> int:
+        """Kilobytes of Nginx's workers."""
+        texts = [(Path("/proc") / str(pid) / "status").read_text() for pid in nginx.workers(edge.nginx.pid)]
+        return sum(int(found[1]) for text in texts if (found := re.search(r"VmRSS:\s+(\d+)", text)))
+
+    def most(headers: int) -> int:
+        """Kilobytes that a connection takes with so many headers in each of its streams."""
+        before = memory()
+        with files.connect(client="client") as connection, suppress(OSError):
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS_FRAME, 0, 0))
+            for number in range(100):
+                block = encoder.encode([*head, *[("x-a", "v" * 4000)] * headers], huffman=False)
+                connection.sendall(frame(HEADERS_FRAME, END_HEADERS, 2 * number + 1, block))
+            connection.sendall(frame(PING_FRAME, 0, 0, b"finished"))
+            received = b""
+            while b"finished" not in received and (piece := connection.recv(65536)):
+                received += piece
+            return memory() - before
+        return memory() - before
+
+    assert most(900) < 32 * 1024, "above the limit"
+    encoder = Encoder()
+    assert most(28) < 32 * 1024, "below it"
 
 
 def test_http_to_the_port_for_https(edge: Edge, files: Files) -> None:
@@ -202,15 +244,11 @@ def test_http2_as_each_nginx_has_it(tmp_path: Path, files: Files, version: str, 
     program = tmp_path / "nginx"
     program.write_text(f"#!/bin/sh\necho 'nginx version: {version} (Debian)' >&2\n")
     program.chmod(0o755)
-    lines = nginx_listeners.listeners(load_settings(files.variables), str(program))
+    offered = load_settings({**files.variables, "WSGIAPP_TLS_HTTP2": "true"})
+    lines = nginx_listeners.listeners(offered, str(program))
     assert any(listens in line for line in lines)
     assert ("http2 on;" in lines) == ("1.22" not in version)
-    assert not any(
-        "http2" in line
-        for line in nginx_listeners.listeners(
-            load_settings({**files.variables, "WSGIAPP_TLS_HTTP2": "false"}), str(program)
-        )
-    )
+    assert not any("http2" in line for line in nginx_listeners.listeners(load_settings(files.variables), str(program)))
 
 
 SETTINGS = [

@@ -1,5 +1,6 @@
 """Where Nginx listens: for the public, with TLS or without, and for who may know more (settings `http.admin_...`)."""
 
+import dataclasses
 import hashlib
 import re
 import socket
@@ -22,6 +23,8 @@ CIPHERS = (
 # A connection of HTTP/2 that has brought so many requests is closed: it bounds what streams that are opened and reset
 # at once cost (CVE-2023-44487). Without it a busy proxy's connections should stay.
 KEEPALIVE_REQUESTS, KEEPALIVE_REQUESTS_HTTP2 = 1_000_000, 10_000
+# What HTTP/2 unpacks of a client's headers is held for each stream: together no more than with Nginx's own defaults.
+MAX_HTTP2_LINE_BYTES, HTTP2_STREAMS = 32 * 1024, 32
 OWN_ERRORS = "/_(?:problem|error|flask)/[0-9]{3}$"  # the locations of `nginx_errors`
 ACME = "/.well-known/acme-challenge/"
 
@@ -36,6 +39,14 @@ def maps(settings: Settings) -> list[str]:
     return lines
 
 
+def effective_settings(settings: Settings) -> Settings:
+    """The settings with the limits that HTTP/2 needs."""
+    if not _has_http2(settings):
+        return settings
+    line_bytes = min(settings.limits.request_line_bytes, MAX_HTTP2_LINE_BYTES)
+    return dataclasses.replace(settings, limits=dataclasses.replace(settings.limits, request_line_bytes=line_bytes))
+
+
 def listeners(settings: Settings, nginx: str) -> list[str]:
     """The lines for the level of `server`; `nginx` is the program, whose version decides how HTTP/2 is written."""
     http, tls = settings.http, settings.tls
@@ -44,12 +55,14 @@ def listeners(settings: Settings, nginx: str) -> list[str]:
     lines += [f"listen {host}:{port};" for host, port in admin_addresses(settings)]
     keepalive_requests = KEEPALIVE_REQUESTS
     if tls.certificate:
-        has_directive = version(nginx) >= HTTP2_DIRECTIVE
-        http2 = " http2" if tls.http2 and not has_directive else ""
-        lines.append(f"listen {http.host}:{tls.https_port} ssl{http2} backlog={BACKLOG}{proxy};")
-        lines += ["http2 on;"] if tls.http2 and has_directive else []
+        parameter = ""
+        if tls.http2:
+            has_directive = version(nginx) >= HTTP2_DIRECTIVE
+            parameter = "" if has_directive else " http2"
+            lines += [f"http2_max_concurrent_streams {HTTP2_STREAMS};", *(["http2 on;"] if has_directive else [])]
+            keepalive_requests = KEEPALIVE_REQUESTS_HTTP2
+        lines.append(f"listen {http.host}:{tls.https_port} ssl{parameter} backlog={BACKLOG}{proxy};")
         lines += _tls(settings)
-        keepalive_requests = KEEPALIVE_REQUESTS_HTTP2 if tls.http2 else KEEPALIVE_REQUESTS
     return [*lines, f"keepalive_requests {keepalive_requests};"]
 
 
@@ -162,6 +175,10 @@ def _at(host: str, port: int) -> tuple[str, str]:
 
 def _has_redirect(settings: Settings) -> bool:
     return bool(settings.tls.certificate) and settings.tls.redirect
+
+
+def _has_http2(settings: Settings) -> bool:
+    return bool(settings.tls.certificate and settings.tls.http2)
 
 
 def _has_hsts(settings: Settings) -> bool:

@@ -22,7 +22,7 @@ OUTER_INDENT = "\n    "
 
 def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
     """The values by the placeholders' names; `nginx` is Nginx's program."""
-    settings = app_server.effective_settings(settings)
+    settings = nginx_listeners.effective_settings(app_server.effective_settings(settings))
     http, limits = settings.http, settings.limits
     deadlines = [settings.backend.deadline_seconds, *(model.deadline_seconds for model in settings.models.values())]
     predictions, backup_predictions = _predictions(settings)
