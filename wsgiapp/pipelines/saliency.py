@@ -8,9 +8,16 @@ import numpy as np
 
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
 from wsgiapp.pipelines.base64text import decode_base64, encode_base64
+from wsgiapp.pipelines.imaging.header import read_header
 from wsgiapp.pipelines.imaging.images import ENCODERS, decode_image, resize_map, stretch
 from wsgiapp.pipelines.pipeline import Media, Payload, Prepared, Resources, Result, reject_unknown_options
 from wsgiapp.tfserving.tensors import Arrays
+
+# Of a usual photograph.
+USUAL_PIXELS = 1_000_000
+# Enough of a picture in base64 for the headers of most, and what a pixel takes where that does not tell its size.
+HEAD_CHARS = 16 * 1024
+BYTES_PER_PIXEL = 0.25
 
 
 class _Wanted(NamedTuple):
@@ -68,6 +75,19 @@ class Saliency:
         rows = small.reshape(self._size, -1) - self._mean_row
         return {self._input: rows.reshape(1, *small.shape)}
 
+    def cost(self, payload: Payload) -> float:
+        """By the pixels that the picture's header tells of; by its bytes where it tells nothing."""
+        try:
+            data, size = _head(payload)
+        except InvalidField:
+            return 1.0
+        try:
+            header = read_header(data)
+        except ValueError:
+            header = None
+        pixels = header.width * header.height if header else size / BYTES_PER_PIXEL
+        return max(1.0, pixels / USUAL_PIXELS)
+
     def postprocess(self, outputs: Arrays, context: _Wanted) -> Result:
         """The map as uint8 (height, width), stretched to 0..255: encoded in JSON, or a bare PNG."""
         saliency = outputs.get(self._output)
@@ -92,6 +112,16 @@ class Saliency:
         slope = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[np.newaxis, :, np.newaxis], 64, axis=0)
         disc = cv2.circle(np.repeat(slope, 3, axis=2), (40, 30), 12, (255, 255, 255), -1)
         return [self._inputs(image) for image in (square, disc)]
+
+
+def _head(payload: Payload) -> tuple[bytes, int]:
+    """The beginning of the picture, or all of it, and its size in bytes."""
+    encoded = payload.fields.get("img")
+    if payload.files or not isinstance(encoded, str):
+        data = _file(payload)
+        return data, len(data)
+    head = encoded[:HEAD_CHARS] if len(encoded) > HEAD_CHARS else encoded
+    return _file(Payload({"img": head})), len(encoded) * 3 // 4
 
 
 def _file(payload: Payload) -> bytes:

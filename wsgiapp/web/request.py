@@ -4,6 +4,7 @@ import codecs
 import io
 import json
 import re
+import time
 import uuid
 import zlib
 from itertools import chain
@@ -18,11 +19,16 @@ from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from wsgiapp.errors import InvalidField, TooLarge
+from wsgiapp.inference.call_options import CallOptions
 from wsgiapp.pipelines.pipeline import Payload
 from wsgiapp.tfserving.rest_json.pieces import MAX_PARSED_AT_ONCE, parse_in_pieces
 from wsgiapp.web.form import Fields, parse_multipart, parse_pairs
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# At most so many digits: what is longer is a slip.
+DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
+INTERACTIVE, BATCH = PRIORITIES = ("interactive", "batch")
+MAX_SPENT_SECONDS = 60.0
 REQUEST_ID_KEY = "wsgiapp.request_id"
 LOG_KEY = "wsgiapp.log"
 AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
@@ -142,6 +148,20 @@ class Request(WerkzeugRequest):
             raise UnsupportedMediaType(f"Content-Encoding: {encoding}: only gzip is understood")
         return io.BytesIO(_gunzip(super().stream, self.max_content_length or 0))
 
+    def call_options(self) -> CallOptions:
+        """How the request is to be treated: `X-Request-Timeout`, `X-Priority`, and how long Nginx had it.
+
+        Raises `InvalidField` for a header that makes no sense.
+        """
+        environ = self.environ
+        timeout, priority = environ.get("HTTP_X_REQUEST_TIMEOUT"), environ.get("HTTP_X_PRIORITY")
+        spent = 0.0 if environ.get("REMOTE_ADDR") else _spent_seconds(environ.get("HTTP_X_REQUEST_START"))
+        return CallOptions(
+            None if timeout is None else _timeout_seconds(timeout),
+            spent,
+            priority is not None and _is_batch(priority),
+        )
+
     def note(self, **facts: Any) -> None:
         """Add facts to this request's line in the access log."""
         self.environ.setdefault(LOG_KEY, {}).update(facts)
@@ -195,6 +215,32 @@ class Request(WerkzeugRequest):
 
     def _prefers_picture(self) -> bool:
         return self.accept_mimetypes.best_match(("application/json", "image/png")) == "image/png"
+
+
+def _timeout_seconds(text: str) -> float:
+    if not DECIMAL.fullmatch(text) or not float(text):
+        raise InvalidField("X-Request-Timeout", "not a number of seconds above 0, such as 2 or 0.5")
+    return float(text)
+
+
+def _is_batch(text: str) -> bool:
+    if text.lower() not in PRIORITIES:
+        raise InvalidField("X-Priority", f"not {' or '.join(PRIORITIES)}")
+    return text.lower() == BATCH
+
+
+def _spent_seconds(started: str | None) -> float:
+    """Since Nginx had the whole request, in seconds since 1970. Only its own word counts, which comes by a Unix socket.
+
+    What cannot be is the clock, which was set meanwhile.
+    """
+    if started is None:
+        return 0.0
+    try:
+        spent = time.time() - float(started)
+    except ValueError:
+        return 0.0
+    return spent if 0 < spent < MAX_SPENT_SECONDS else 0.0
 
 
 def _merged(fields: dict[str, Any], more: dict[str, Any]) -> Fields:

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from wsgiapp.backend.interface import Target
 from wsgiapp.errors import InvalidArgument
+from wsgiapp.inference.call_options import CallOptions
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import ModelSpec, ModelVersionStatus
 from wsgiapp.tfserving.rest_json import answers, document
@@ -51,9 +52,9 @@ def serve(request: Request, planes: Planes, resource: str) -> Response:
 
 def predict(request: Request, planes: Planes, target: Target) -> Response:
     """`instances` -> `predictions`, `inputs` -> `outputs`."""
-    body, target = _read(request, target)
+    body, target, size, options = _read(request, planes, target)
     rows = "instances" in body
-    outputs, version = planes.data.predict(target, lambda inputs: read_inputs(body, inputs, give_way))
+    outputs, version = planes.data.predict(target, lambda inputs: read_inputs(body, inputs, give_way), size, options)
     release(body, give_way)
     request.note(version=version)
     return _answer(answers.predictions(outputs, give_way) if rows else answers.columns(outputs, give_way))
@@ -61,28 +62,28 @@ def predict(request: Request, planes: Planes, target: Target) -> Response:
 
 def classify(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a list of labels with their scores."""
-    body, target = _read(request, target)
-    result, version = planes.data.classify(target, read_examples(body, give_way))
+    body, target, size, options = _read(request, planes, target)
+    result, version = planes.data.classify(target, read_examples(body, give_way), size, options)
     request.note(version=version)
     return _answer(answers.classifications(result))
 
 
 def regress(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a number."""
-    body, target = _read(request, target)
-    result, version = planes.data.regress(target, read_examples(body, give_way))
+    body, target, size, options = _read(request, planes, target)
+    result, version = planes.data.regress(target, read_examples(body, give_way), size, options)
     request.note(version=version)
     return _answer(answers.regressions(result))
 
 
 def status(request: Request, planes: Planes, target: Target) -> Response:
     """The states of the model's versions."""
-    return _pretty({"model_version_status": _statuses(planes.data.status(target))})
+    return _pretty({"model_version_status": _statuses(planes.data.status(target, request.call_options()))})
 
 
 def metadata(request: Request, planes: Planes, target: Target) -> Response:
     """The signatures of one version."""
-    signatures, version = planes.data.metadata(target)
+    signatures, version = planes.data.metadata(target, request.call_options())
     spec = ModelSpec(name=target.model)
     spec.version.value = version
     return _pretty({"model_spec": _as_dict(spec), "metadata": {"signature_def": _as_dict(signatures)}})
@@ -135,10 +136,16 @@ def _decoded(text: str, problem: str) -> str:
         raise InvalidArgument(problem.format(text=text)) from exc
 
 
-def _read(request: Request, target: Target) -> tuple[dict[str, Any], Target]:
-    """The body, and the target with the signature that the body names."""
-    body = document.parse(request.body(), give_way)
-    return body, Target(target.model, document.signature_name(body), target.version, target.label)
+def _read(request: Request, planes: Planes, target: Target) -> tuple[dict[str, Any], Target, int, CallOptions]:
+    """The body, the target with the signature that the body names, the body's size, and how it is to be treated.
+
+    Raises `Overloaded` before the body is read where it would be rejected.
+    """
+    options = request.call_options()
+    planes.data.require_room(target.model, options)
+    sent = request.body()
+    body = document.parse(sent, give_way)
+    return body, Target(target.model, document.signature_name(body), target.version, target.label), len(sent), options
 
 
 def _answer(body: bytes) -> Response:
