@@ -58,8 +58,8 @@ class Lane:
         known = self.limit.seconds_per_cost
         if known or not ahead:
             return ahead * known
-        # No call has ended yet: one takes at least as long as the first of them has taken, which says something once that
-        # is more than what a busy event loop makes of it.
+        # No call has ended yet: one takes at least as long as the first of them has taken, which says something once
+        # that is more than what a busy event loop makes of it.
         took = self._room.clock() - self._busy_since
         return ahead * took / max(1, self.inflight) if took > self._room.max_wait_seconds else 0.0
 
