@@ -19,7 +19,7 @@ COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m co
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models up down status restart logs supervisorctl install-service uninstall-service test newest docs \
-	bench soak lint clean
+	bench soak overload lint clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ bench: models .venv/installed-bench ## measure this beside its alternatives, in 
 
 soak: models .venv/installed ## 200,000 texts (REQUESTS=...) without an error, and without memory that grows
 	@$(BIN)/python scripts/bench --soak $(or $(REQUESTS),200000)
+
+overload: models .venv/installed-bench ## measure goodput past saturation, and texts beside floods, in 4 minutes (PARTS=text,medium,pictures,slow,longtexts)
+	@$(BIN)/python scripts/bench --overload $(or $(PARTS),text,medium,pictures,slow,longtexts)
 
 lint: .venv/installed-dev ## check format, style and types
 	@$(BIN)/ruff format --check .

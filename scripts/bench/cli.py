@@ -108,7 +108,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add(
         "--overload",
         metavar="PARTS",
-        help="measure goodput past saturation and what a flood does to others: text, long, pictures, slow, longtexts",
+        help="goodput past saturation of text, medium; text beside a flood of pictures, slow, longtexts",
     )
     add("--show", type=Path, metavar="FILE", help="measure nothing; print the tables of an earlier run")
     add(
