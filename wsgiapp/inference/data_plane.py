@@ -96,7 +96,8 @@ class DataPlane:
     def require_room(self, model: str, options: CallOptions = DEFAULT) -> None:
         """Raise `Overloaded` where one more prediction would be: before its body is parsed, which costs as much."""
         lane = self._admission.lane(model)
-        lane.require_room(options.seconds(self._max_seconds(model)), is_batch=options.is_batch)
+        if lane.is_busy:
+            lane.require_room(options.seconds(self._max_seconds(model)), is_batch=options.is_batch)
 
     def infer(self, model: str, payload: Payload, choice: Choice = ANY, options: CallOptions = DEFAULT) -> Answer:
         """The answer of `model` to `payload`; raises one of `errors.RequestError`."""
@@ -107,22 +108,19 @@ class DataPlane:
             raise NotFound(f"model {model!r} is not configured; there are {', '.join(self._routes)}")
         target = route.choose(choice)
         arrived = time.monotonic()
-        deadline = arrived + options.seconds(route.deadline_seconds)
+        seconds = route.deadline_seconds if options is DEFAULT else options.seconds(route.deadline_seconds)
+        deadline = arrived + seconds
         cost = route.cost(payload)
         calls = route.calls if cost < LARGE_COST else route.large_calls
-        with self._admission.lane(model, cost).admit(cost, deadline, is_batch=options.is_batch) as started:
+        with Admitted(self._admission.lane(model, cost), cost, deadline, options.is_batch) as started:
             prepared = route.preprocess(payload)
             sent = time.monotonic()
             served = calls.predict(target, prepared.inputs, deadline)
             received = time.monotonic()
             result = route.postprocess(served.outputs, prepared.context)
-            timing = Timing(
-                preprocess=sent - started,
-                queue=started - arrived + served.queue_seconds,
-                predict=received - sent - served.queue_seconds,
-                postprocess=time.monotonic() - received,
-                rows=served.rows,
-            )
+            queued = served.queue_seconds
+            queue, predict = started - arrived + queued, received - sent - queued
+            timing = Timing(sent - started, queue, predict, time.monotonic() - received, served.rows)
             return Answer(result, served.version, target.label, timing)
 
     def predict(
@@ -181,7 +179,7 @@ class DataPlane:
 
     def _admit(self, target: Target, body_bytes: int, deadline: float, options: CallOptions) -> Admitted:
         cost = max(1.0, body_bytes / USUAL_BYTES)
-        return self._admission.lane(target.model, cost).admit(cost, deadline, is_batch=options.is_batch)
+        return Admitted(self._admission.lane(target.model, cost), cost, deadline, options.is_batch)
 
     @contextmanager
     def _status_call(self) -> Iterator[None]:

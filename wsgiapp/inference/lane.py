@@ -63,9 +63,14 @@ class Lane:
         took = self._room.clock() - self._busy_since
         return ahead * took / max(1, self.inflight) if took > self._room.max_wait_seconds else 0.0
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether one more request would have to wait, or be rejected."""
+        return self.inflight >= self.limit.limit or self._room.held >= self._room.max_held
+
     def require_room(self, seconds: float, *, is_batch: bool = False) -> None:
         """Raise `Overloaded` where a request with a deadline in `seconds` would be rejected."""
-        if self.inflight >= self.limit.limit or self._room.held >= self._room.max_held:
+        if self.is_busy:
             self._make_room(seconds, is_batch)
 
     def admit(self, cost: float, deadline: float, *, is_batch: bool = False) -> "Admitted":
@@ -94,13 +99,15 @@ class Lane:
 
     def end(self, began: float, cost: float, error: type[BaseException] | None) -> None:
         """Give the turn to the next one, and learn from how long it took, where that says something."""
+        room, inflight = self._room, self.inflight
+        is_full = bool(self._queue or self._batch_queue)
         # Other errors come before there was much to do, or because the client has gone.
         if error is None or error is DeadlineExceeded:
-            now = self._room.clock()
-            self.limit.ended(now, now - began, cost, self.inflight, bool(self._queue or self._batch_queue))
-        self._room.held -= 1
-        self.inflight -= 1
-        if self._queue or self._batch_queue:
+            now = room.clock()
+            self.limit.ended(now, now - began, cost, inflight, is_full)
+        room.held -= 1
+        self.inflight = inflight - 1
+        if is_full:
             self._begin_next()
 
     def _make_room(self, seconds: float, is_batch: bool) -> None:

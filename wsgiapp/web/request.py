@@ -19,7 +19,7 @@ from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from wsgiapp.errors import InvalidField, TooLarge
-from wsgiapp.inference.call_options import CallOptions
+from wsgiapp.inference.call_options import DEFAULT, CallOptions
 from wsgiapp.pipelines.pipeline import Payload
 from wsgiapp.tfserving.rest_json.pieces import MAX_PARSED_AT_ONCE, parse_in_pieces
 from wsgiapp.web.form import Fields, parse_multipart, parse_pairs
@@ -28,7 +28,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # At most so many digits: what is longer is a slip.
 DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 INTERACTIVE, BATCH = PRIORITIES = ("interactive", "batch")
-MAX_SPENT_SECONDS = 60.0
+MIN_SPENT_SECONDS, MAX_SPENT_SECONDS = 0.002, 60.0
 REQUEST_ID_KEY = "wsgiapp.request_id"
 LOG_KEY = "wsgiapp.log"
 AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
@@ -155,7 +155,10 @@ class Request(WerkzeugRequest):
         """
         environ = self.environ
         timeout, priority = environ.get("HTTP_X_REQUEST_TIMEOUT"), environ.get("HTTP_X_PRIORITY")
-        spent = 0.0 if environ.get("REMOTE_ADDR") else _spent_seconds(environ.get("HTTP_X_REQUEST_START"))
+        started = environ.get("HTTP_X_REQUEST_START")
+        spent = 0.0 if started is None or environ.get("REMOTE_ADDR") else _spent_seconds(started)
+        if timeout is None and priority is None and not spent:
+            return DEFAULT
         return CallOptions(
             None if timeout is None else _timeout_seconds(timeout),
             spent,
@@ -229,18 +232,16 @@ def _is_batch(text: str) -> bool:
     return text.lower() == BATCH
 
 
-def _spent_seconds(started: str | None) -> float:
+def _spent_seconds(started: str) -> float:
     """Since Nginx had the whole request, in seconds since 1970. Only its own word counts, which comes by a Unix socket.
 
-    What cannot be is the clock, which was set meanwhile.
+    What cannot be is the clock, which was set meanwhile; what is shorter than two of its ticks is nothing.
     """
-    if started is None:
-        return 0.0
     try:
         spent = time.time() - float(started)
     except ValueError:
         return 0.0
-    return spent if 0 < spent < MAX_SPENT_SECONDS else 0.0
+    return spent if MIN_SPENT_SECONDS < spent < MAX_SPENT_SECONDS else 0.0
 
 
 def _merged(fields: dict[str, Any], more: dict[str, Any]) -> Fields:
