@@ -1,6 +1,7 @@
 """The WSGI application: the URL map, dispatching, and the wiring of all objects."""
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -14,20 +15,21 @@ from werkzeug.routing import BaseConverter, Map, Rule
 from wsgiapp.backend.interface import Backend, Target
 from wsgiapp.backend.model_server import ModelServer
 from wsgiapp.errors import SettingsError, with_cause
-from wsgiapp.inference.admission import Admission
+from wsgiapp.inference.admission import Admission, Concurrency, Share
 from wsgiapp.inference.batch_parity import BatchParity
 from wsgiapp.inference.batcher import BatchLimits
 from wsgiapp.inference.data_plane import DataPlane
+from wsgiapp.inference.lane import Room
 from wsgiapp.inference.native_threads import NativeThreads
 from wsgiapp.inference.passthrough import Passthrough
-from wsgiapp.inference.route import Route
+from wsgiapp.inference.route import Route, usual_cost
 from wsgiapp.inference.shared_calls import SharedCalls
 from wsgiapp.inference.traffic import Split
 from wsgiapp.management.control_plane import ControlPlane
 from wsgiapp.observability import logs
 from wsgiapp.pipelines import registry
 from wsgiapp.pipelines.memory_budget import MemoryBudget
-from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
+from wsgiapp.pipelines.pipeline import ImageLimits, Pipeline, Resources, TextLimits
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.started import process_settings
 from wsgiapp.settings.tables.models import Model
@@ -51,6 +53,8 @@ KNOWN_PATHS = 1024
 MAX_KNOWN_PATH = 256
 # What is of no use to anybody once its client has gone, and changes nothing.
 ABORTED_WITH_CLIENT = frozenset({predict.predict, tfserving.serve})
+# Predictions of a model that a worker has in flight until it knows how long they take.
+INITIAL_CONCURRENCY = 32
 
 
 class Rest(BaseConverter):
@@ -176,12 +180,15 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         answer_bytes=limits.answer_bytes,
         pause=give_way,
     )
-    threads = NativeThreads(len(os.sched_getaffinity(0)) + 1, memory)
+    # The workers share the processors. One thread more, so that a large picture does not keep the small ones waiting.
+    threads = NativeThreads(math.ceil(len(os.sched_getaffinity(0)) / settings.workers) + 1, memory)
+    routes = {name: _route(model, backend, resources, threads) for name, model in settings.models.items()}
+    shares = [Share(name, model.share, routes[name].concurrency) for name, model in settings.models.items()]
     data = DataPlane(
-        {name: _route(model, backend, resources, threads) for name, model in settings.models.items()},
+        routes,
         backend,
         Passthrough(backend),
-        Admission(limits.inflight),
+        Admission(Room(limits.inflight, limits.queue_seconds), shares),
         settings.backend.deadline_seconds,
     )
     tensors = TensorLimits(limits.tensor_numbers, limits.tensor_strings, limits.answer_bytes)
@@ -196,6 +203,9 @@ def _route(model: Model, backend: Backend, resources: Resources, threads: Native
     target = Target(model.name, model.signature, model.version, model.label)
     parity = BatchParity(backend, target, pipeline.examples, pipeline.padding) if model.batching else None
     limits = BatchLimits(model.max_batch_size, model.max_inflight)
+    calls, large_calls = (
+        SharedCalls(model.name, backend, parity, limits, pipeline.padding, model.max_single_calls) for _ in range(2)
+    )
     return Route(
         target=target,
         split=Split(model.split) if model.split else None,
@@ -204,9 +214,25 @@ def _route(model: Model, backend: Backend, resources: Resources, threads: Native
         preprocess=pipeline.preprocess,
         postprocess=pipeline.postprocess,
         threads=threads if pipeline.heavy else None,
-        calls=SharedCalls(model.name, backend, parity, limits, pipeline.padding),
+        calls=calls,
+        large_calls=large_calls,
+        cost=getattr(pipeline, "cost", usual_cost),
+        concurrency=_concurrency(model, pipeline, threads),
         deadline_seconds=model.deadline_seconds,
     )
+
+
+def _concurrency(model: Model, pipeline: Pipeline, threads: NativeThreads) -> Concurrency:
+    """Of a heavy pipeline as many as the threads prepare, and as many at the model server: more would only wait there,
+    in calls that are so long that other models' calls wait for them.
+    """
+    if pipeline.heavy:
+        most = 2 * threads.max_threads
+    elif not model.batching:
+        most = model.max_single_calls
+    else:
+        return Concurrency(INITIAL_CONCURRENCY)
+    return Concurrency(most, most)
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ WsgiappError
     ├── Unimplemented        the model server does not know the call
     ├── Unavailable          nobody can answer now; the same request may work in a moment
     │   ├── Unreachable      ... because no model server can be reached
-    │   └── Overloaded       ... because this worker has too many predictions in flight
+    │   └── Overloaded       ... because this worker has more predictions than it can do in time
     ├── DeadlineExceeded     the answer did not come in time
     └── InternalError        the model server failed, or its answer makes no sense
 """
@@ -114,7 +114,14 @@ class Unreachable(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """Raised at once, instead of queueing, when too many predictions are in flight."""
+    """Raised at once, when too many predictions are in flight, or a request would wait for too long.
+
+    It says nothing about the model server, and never counts as its failure.
+    """
+
+    def __init__(self, problem: str, retry_after: int = 1) -> None:
+        super().__init__(problem)
+        self.retry_after = retry_after
 
 
 class DeadlineExceeded(RequestError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import plan as plans
+from bench.overload import RUNG_SECONDS, overload
 from bench.plan import Plan
 from bench.processes import Failure
 from bench.publish import NoSection, publish
@@ -41,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     _keep_files_in(home / "bench/tmp")
     models = options.models or home / "models"
     try:
+        if options.overload:
+            return overload(home / "bench", models, options.overload.split(","), options.seconds or RUNG_SECONDS)
         if options.soak:
             return soak(options.soak, home / "bench", models)
         results = Session(plan_of(options), home / "bench", models, options.photos).run()
@@ -102,6 +105,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="a folder of JPEG files; default: views of Matplotlib's photograph, a megapixel each",
     )
     add("--soak", type=int, metavar="N", help="send so many texts through the stack alone; no memory may grow")
+    add(
+        "--overload",
+        metavar="PARTS",
+        help="goodput past saturation of text, medium; text beside a flood of pictures, slow, longtexts",
+    )
     add("--show", type=Path, metavar="FILE", help="measure nothing; print the tables of an earlier run")
     add(
         "--publish",

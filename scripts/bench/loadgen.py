@@ -20,6 +20,7 @@ from bench.outcome import CpuClock, Load, Outcome
 
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+REJECTIONS = (b"429", b"503")
 RECEIVE_BYTES = 256 * 1024
 # Known right bodies kept of a case; batches of other shapes differ in the last digits, so there are several.
 KNOWN_BODIES = 256
@@ -298,6 +299,8 @@ class _Generator:
             self._count_error("malformed", "more bytes than Content-Length says", due)
             closes = b"close"
         elif status != b"200":
+            if status in REJECTIONS and self._counts(due):
+                self._outcome.rejections.append(now - connection.sent_at)
             self._count_error(f"status {status.decode('latin-1')}", repr(body[:200]), due)
         elif not expected.accepts(body):
             self._count_error("wrong", repr(body[:200]), due)

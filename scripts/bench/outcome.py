@@ -46,6 +46,7 @@ class Outcome:
     sample: str = ""  # the first thing that went wrong
     generator_cpu: float = 0.0  # seconds
     cpu: dict[int, float] = field(default_factory=dict)  # seconds by process id
+    rejections: array[float] = field(default_factory=lambda: array("d"))  # 429 and 503, from the sending
 
     @property
     def right(self) -> int:

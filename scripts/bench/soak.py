@@ -61,7 +61,9 @@ def soak(requests: int, home: Path, models: Path) -> int:
         load = Load(
             stack.host, stack.port, CONNECTIONS, SLICE_SECONDS, warm_up_seconds=0.0, timeout_seconds=TIMEOUT_SECONDS
         )
-        verdict = run_slices(lambda: generator.run(load, "text"), lambda: _held(stack), requests, progress)
+        verdict = run_slices(
+            lambda: generator.run(load, "text"), lambda: worker_and_server_memory(stack), requests, progress
+        )
         names = {pid: _name(pid) for pid in verdict.after}
     progress.clear()
     for pid, held in verdict.after.items():
@@ -94,7 +96,7 @@ def run_slices(
     return verdict
 
 
-def _held(stack: Stack) -> dict[int, int]:
+def worker_and_server_memory(stack: Stack) -> dict[int, int]:
     """Resident bytes of each worker and of the model server."""
     watched = [
         pid

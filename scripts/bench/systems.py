@@ -45,8 +45,10 @@ class Stack:
     name = "wsgiapp"
     title = "wsgiapp"
 
-    def __init__(self, home: Path, models: Path) -> None:
+    def __init__(self, home: Path, models: Path, conf: Path | None = None) -> None:
+        """`conf`: another folder of settings than the repository's."""
         self.home = home
+        self.conf = conf
         self.host, self.port = "127.0.0.1", free_port()
         self.backend = f"127.0.0.1:{free_port()}"
         self.models = models.resolve()
@@ -91,6 +93,8 @@ class Stack:
             "WSGIAPP_BACKEND_ADDRESS": self.backend,
             "WSGIAPP_LOG_ACCESS": "false",  # the peers write none either
         }
+        if self.conf:
+            variables["WSGIAPP_CONF"] = str(self.conf)
         command = [sys.executable, "-m", "wsgiapp.cli", name]
         # In a session of its own: Ctrl-C must not reach what stops the processes.
         return subprocess.run(

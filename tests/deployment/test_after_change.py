@@ -36,6 +36,7 @@ OTHER = {
     "limits.text_rows": "7",
     "limits.image_pixels": "7777",
     "limits.inflight": "99",
+    "limits.queue_seconds": "3",
     "backend.address": "127.0.0.1:18501",
     "backend.socket": "/run/m.sock",
     "backend.management": "all",

@@ -135,9 +135,14 @@ def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_so
     spare = max(1, each * 3 // 2 // 8)
     entries = [*(f"app_{number:02d}.sock" for number in range(workers)), *["app.sock"] * 8]
     own, common = " max_fails=1 fail_timeout=1s", " backup max_fails=0"
-    limits = [*[f"{own} max_conns={each}"] * workers, *[f"{common} max_conns={spare}"] * 8]
-    found = re.findall(r'server "unix:.*/run/(.*)"( .* max_conns=\d+);', text)
-    assert found == list(zip(entries, limits, strict=True))
+    upstreams = dict(re.findall(r"(?s)upstream (predictions\w*) \{(.*?)\}", text))
+    assert list(upstreams) == ["predictions_0", "predictions_1", "predictions", "predictions_batch"]
+    for name, upstream in upstreams.items():
+        part = 2 if name == "predictions_batch" else 1
+        conns = [max(1, each // part)] * workers + [max(1, spare // part)] * 8
+        limits = [f"{own if n < workers else common} max_conns={most}" for n, most in enumerate(conns)]
+        found = re.findall(r'server "unix:.*/run/(.*)"( .* max_conns=\d+);', upstream)
+        assert found == list(zip(entries, limits, strict=True))
     assert text.count(f"{workers * each + 8 * spare} predictions are in flight") == 2
 
 
@@ -161,9 +166,9 @@ def test_another_server_in_the_workers_place(tmp_path: Path, server: str, passes
     assert "fcgi-program:app" not in parser and program["numprocs"] == "1"
     assert f'/bin/{server}" ' in program["command"]
     text = (made.run / "nginx.conf").read_text()
-    assert len(re.findall(rf"^ +{passes}(?:predictions|others);", text, re.MULTILINE)) == 4
+    assert len(re.findall(rf"^ +{passes}(?:\$predictions|others);", text, re.MULTILINE)) == 4
     entry = f'server "unix:{made.run}/app.sock" max_fails=0 max_conns={3 * 32 // 8};'
-    assert text.count(entry) == 8, "half of what three workers would take"
+    assert text.count(entry) == 8 * 3, "half of what three workers would take, of two models and of the others"
     if server == "uwsgi":
         ini = (made.run / "uwsgi.ini").read_text()
         assert not PLACEHOLDER.search(ini) and f"\nsocket = {made.run}/app.sock\n" in ini and "\nprocesses = 3\n" in ini

@@ -228,6 +228,24 @@ def test_health_and_readiness(stack: RunningStack) -> None:
     assert fetch(f"{stack.url}/readyz").json == {"status": 0, "models": ["lstm", "cv_sod"]}
 
 
+def test_a_request_has_one_deadline_from_nginx_to_the_model_server(stack: RunningStack) -> None:
+    """Its own, shorter one counts; when it began only Nginx says; what makes no sense is the client's fault."""
+    pid = stack.pids()["modelserver"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        answer = fetch(text_url(stack), X_Request_Timeout="0.3")
+        expect_problem(answer, 504, None)
+        assert 0.25 < answer.seconds < 3
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    poll(lambda: fetch(text_url(stack)).status == 200, 30)
+    for wrong in ("0", "-1", "soon", "1e3", "nan"):
+        expect_problem(fetch(text_url(stack), X_Request_Timeout=wrong), 400, "X-Request-Timeout")
+    expect_problem(fetch(text_url(stack), X_Priority="high"), 400, "X-Priority")
+    long_ago = f"{time.time() - 30:.3f}"
+    assert fetch(text_url(stack), X_Request_Start=long_ago, X_Priority="batch", X_Request_Timeout="4").status == 200
+
+
 def batch_rows(stack: RunningStack) -> float:
     """The rows that all workers have sent to the text model."""
     text = fetch(f"{stack.url}/metrics").body.decode()
@@ -239,7 +257,7 @@ def test_the_counters_of_all_workers_are_added_up_and_outlive_them(stack: Runnin
     with Load(text_url(stack), is_positive, threads=8) as load:
         poll(lambda: load.answered > 40)
     files = {path.name for path in (stack.home / "run/metrics").iterdir()}
-    kinds = ("counter", "histogram")
+    kinds = ("counter", "gauge_livesum", "histogram")
     assert files == {f"{kind}_app-{number}.db" for kind in kinds for number in ("00", "01")}
     before = batch_rows(stack)
     assert {batch_rows(stack) for _ in range(10)} == {before}, "both workers answer alike"
@@ -312,6 +330,8 @@ def test_nginx_rejects_predictions_when_the_workers_are_full(tmp_path_factory: p
         assert like_tf_serving.headers["Retry-After"] == "1"
         assert like_tf_serving.json == {"error": words}
         assert fetch(text_url(full)).status == 503, "by GET, too"
+        picture = http.client.HTTPConnection("127.0.0.1", full.port, timeout=60)
+        picture.request("POST", "/cv_sod/predict", image_file(photograph(), ".png"), {"Content-Type": "image/png"})
 
         assert fetch(f"{full.url}/healthz").json == {"status": 0}
         assert len(fetch(f"{full.url}/readyz").json["missing"]) == 2
@@ -322,6 +342,9 @@ def test_nginx_rejects_predictions_when_the_workers_are_full(tmp_path_factory: p
         os.kill(full.pids()["modelserver"], signal.SIGCONT)
         for waiting in set(clients) - set(rejected):
             assert is_positive(read(waiting).body)
+        assert read(picture).status == 200, "another model has places of its own, at Nginx and in the workers"
+        counters = fetch(f"{full.url}/metrics").body.decode()
+        assert re.search(r'wsgiapp_concurrency_limit\{model="cv_sod",size="usual"\} [1-9]', counters)
         post(client, "/lstm/predict", {"line": LINE})
         assert is_positive(read(client).body)
         assert (client.sock, other.sock) == sockets, "connections outlive a rejection"

@@ -311,7 +311,9 @@ def lstm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_two_thousand_texts_at_once_are_answered_as_one_by_one(lstm_server: str, tmp_path: Path) -> None:
     """A trained model behind the real server; every answer of a batch is that of the text alone."""
-    (tmp_path / "wsgiapp.toml").write_text('[models.lstm]\npipeline = "segmented_text"\n[limits]\ninflight = 2000\n')
+    (tmp_path / "wsgiapp.toml").write_text(
+        '[models.lstm]\npipeline = "segmented_text"\n[limits]\ninflight = 2000\nqueue_seconds = 60.0\n'
+    )
     give_lexicon(tmp_path)
     done = subprocess.run(
         [sys.executable, str(BATCHED_CHILD)],

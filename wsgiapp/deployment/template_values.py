@@ -18,6 +18,12 @@ ENGINE_SECONDS = 30
 BACKUP_ENTRIES = 8
 INDENT = "\n        "
 OUTER_INDENT = "\n    "
+# Idle connections that Nginx keeps to the workers for predictions.
+KEPT_CONNECTIONS = 512
+# Of a worker's connections, predictions of all models together take so much: the rest is for whatever else is asked.
+PREDICTIONS_SHARE = 0.75
+# Words that stand for themselves in Nginx's `map`.
+MAP_PARAMETERS = ("default", "hostnames", "include", "volatile")
 
 
 def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
@@ -36,11 +42,11 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
     values = {
         "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
         "backend_listen": _listen_flags(settings.backend),
-        "backup_entries": _backup_entries(settings, backup_predictions),
         "body_bytes": limits.body_bytes,
         "cache": settings.cache,
         "container_stop_seconds": int(http.drain_seconds) + ENGINE_SECONDS,
         "conf": settings.conf,
+        "default_model": f'"{settings.default_model}"',
         "control_socket": settings.control_socket,
         "cors_maps": nginx_cors.maps(settings),
         "client_body_seconds": settings.nginx.client_body_seconds,
@@ -67,12 +73,14 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "logs": settings.logs,
         "management_timeout": management_timeout,
         "metrics": settings.metrics,
+        "model_upstreams": _model_upstreams(settings),
         "models": settings.home / "models",
         # At least as large as one of Nginx's buffers.
         "answer_bytes": max(limits.answer_bytes, 2**20),
         "nginx_connections": min(8192, open_files // 2),
         "nginx_workers": settings.nginx.workers,
         "open_files": open_files,
+        "prediction_upstreams": _prediction_upstreams(settings, predictions, backup_predictions),
         "python": sys.executable,
         "read_timeout": read_timeout,
         "request_line_bytes": limits.request_line_bytes,
@@ -87,7 +95,6 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "supervisor_user": "user=root" if os.geteuid() == 0 else "",
         "user": f"user {user};" if user else "",
         "uwsgi_socket_owner": f"chown-socket = {user}" if user and nginx else "",
-        "worker_entries": _worker_entries(settings, predictions),
         "workers": settings.workers,
         **app_server.template_values(settings, nginx),
     }
@@ -95,33 +102,57 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
 
 
 def _predictions(settings: Settings) -> tuple[int, int]:
-    """How many predictions each Nginx worker sends to a worker's own socket at a time, and to an entry of the common
-    one; 0 would mean any number.
+    """How many predictions of a model each Nginx worker sends to a worker's own socket at a time, and to an entry of
+    the common one; 0 would mean any number.
 
     Half of a worker's limit, and three quarters of it by the common socket: a worker accepts about its part of these,
     and should not reject them, at three times the cost. When all workers have died at once, requests wait there until
     one is back (measured: 0.45 s, 180 requests of 400 a second).
     """
-    share = settings.limits.inflight // 2 // settings.nginx.workers
+    connections = int(settings.http.connections * PREDICTIONS_SHARE) // (len(settings.models) + 2)
+    share = min(settings.limits.inflight // 2, connections) // settings.nginx.workers
     return max(1, share), max(1, share * 3 // 2 // BACKUP_ENTRIES)
 
 
-def _worker_entries(settings: Settings, predictions: int) -> str:
+def _model_upstreams(settings: Settings) -> str:
+    """Nginx's lines from a model's name to its upstream."""
+    lines = []
+    for number, name in enumerate(settings.models):
+        key = f"\\{name}" if name in MAP_PARAMETERS else name
+        lines.append(f"{key} predictions_{number};")
+    return INDENT.join(lines)
+
+
+def _prediction_upstreams(settings: Settings, predictions: int, backup: int) -> str:
+    """Nginx's upstreams of predictions: of each model, of those that may wait, and of models without a table."""
+    names = [f"predictions_{number}" for number in range(len(settings.models))]
+    kept = max(16, KEPT_CONNECTIONS // (len(names) + 2))
+    texts = []
+    for name in [*names, "predictions", "predictions_batch"]:
+        part = 2 if name == "predictions_batch" else 1
+        entries = [
+            *_worker_entries(settings, max(1, predictions // part)),
+            *_backup_entries(settings, max(1, backup // part)),
+        ]
+        lines = [f"upstream {name} {{", "    least_conn;", *(f"    {entry}" for entry in entries)]
+        texts.append("\n    ".join([*lines, f"    keepalive {kept};", "}"]))
+    return "\n    ".join(texts)
+
+
+def _worker_entries(settings: Settings, predictions: int) -> list[str]:
     """Nginx's lines for the workers' own sockets; gunicorn and uWSGI have none, and the common one takes all."""
     if settings.app.server != "builtin":
         share = max(1, predictions * settings.workers // BACKUP_ENTRIES)
-        return INDENT.join([f'server "unix:{settings.run}/app.sock" max_fails=0 max_conns={share};'] * BACKUP_ENTRIES)
-    entries = [
+        return [f'server "unix:{settings.run}/app.sock" max_fails=0 max_conns={share};'] * BACKUP_ENTRIES
+    return [
         f'server "unix:{settings.run}/app_{number:02d}.sock" max_fails=1 fail_timeout=1s max_conns={predictions};'
         for number in range(settings.workers)
     ]
-    return INDENT.join(entries)
 
 
-def _backup_entries(settings: Settings, predictions: int) -> str:
+def _backup_entries(settings: Settings, predictions: int) -> list[str]:
     """Nginx's lines for the socket of all workers, as the last resort."""
-    entry = f'server "unix:{settings.run}/app.sock" backup max_fails=0 max_conns={predictions};'
-    return INDENT.join([entry] * BACKUP_ENTRIES)
+    return [f'server "unix:{settings.run}/app.sock" backup max_fails=0 max_conns={predictions};'] * BACKUP_ENTRIES
 
 
 def _listen_flags(backend: Backend) -> str:

@@ -2,15 +2,18 @@
 
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import gevent
 
 from wsgiapp.backend.interface import Backend, Target
-from wsgiapp.errors import NotFound, RequestError
-from wsgiapp.inference.admission import Admission
+from wsgiapp.errors import NotFound, Overloaded, RequestError
+from wsgiapp.inference.admission import LARGE_COST, Admission
+from wsgiapp.inference.admission_metrics import report_regularly
+from wsgiapp.inference.call_options import DEFAULT, CallOptions
+from wsgiapp.inference.lane import Admitted
 from wsgiapp.inference.passthrough import Encode, Passthrough
 from wsgiapp.inference.route import Choice, Route
 from wsgiapp.pipelines.pipeline import Payload, Result
@@ -27,6 +30,10 @@ log = logging.getLogger(__name__)
 
 # Readiness is asked every second or so by whoever balances the load: it must not wait for a model server that hangs.
 STATUS_SECONDS = 1.0
+# What is asked besides predictions does not count among them; so many may be under way.
+MAX_STATUS_CALLS = 64
+# The JSON of a usual request that bypasses the pipelines.
+USUAL_BYTES = 4096
 ANY = Choice()
 
 
@@ -67,6 +74,7 @@ class DataPlane:
         self._admission = admission
         self._default_deadline_seconds = default_deadline_seconds
         self._warm: set[str] = set()
+        self._status_calls = 0
 
     @property
     def models(self) -> Mapping[str, Target]:
@@ -74,7 +82,8 @@ class DataPlane:
         return {name: route.target for name, route in self._routes.items()}
 
     def warm_up(self) -> None:
-        """Warm every pipeline; until then `missing` names it."""
+        """Warm every pipeline; until then `missing` names it. From now on the metrics tell of the admission."""
+        gevent.spawn(report_regularly, self._admission)
         for name, route in self._routes.items():
             route.warm_up()
             self._warm.add(name)
@@ -84,11 +93,13 @@ class DataPlane:
         route = self._routes.get(model)
         return route.split_key if route and route.split else None
 
-    def require_room(self) -> None:
+    def require_room(self, model: str, options: CallOptions = DEFAULT) -> None:
         """Raise `Overloaded` where one more prediction would be: before its body is parsed, which costs as much."""
-        self._admission.require_room()
+        lane = self._admission.lane(model)
+        if lane.is_busy:
+            lane.require_room(options.seconds(self._max_seconds(model)), is_batch=options.is_batch)
 
-    def infer(self, model: str, payload: Payload, choice: Choice = ANY) -> Answer:
+    def infer(self, model: str, payload: Payload, choice: Choice = ANY, options: CallOptions = DEFAULT) -> Answer:
         """The answer of `model` to `payload`; raises one of `errors.RequestError`."""
         route = self._routes.get(model)
         if route is None:
@@ -96,44 +107,58 @@ class DataPlane:
                 raise NotFound("no model is configured for this route; add a [models.NAME] table, or use /v1/models/")
             raise NotFound(f"model {model!r} is not configured; there are {', '.join(self._routes)}")
         target = route.choose(choice)
-        with self._in_flight(model) as deadline:
-            started = time.monotonic()
+        arrived = time.monotonic()
+        seconds = route.deadline_seconds if options is DEFAULT else options.seconds(route.deadline_seconds)
+        deadline = arrived + seconds
+        cost = route.cost(payload)
+        calls = route.calls if cost < LARGE_COST else route.large_calls
+        with Admitted(self._admission.lane(model, cost), cost, deadline, options.is_batch) as started:
             prepared = route.prepare(payload, deadline)
             sent = time.monotonic()
-            served = route.calls.predict(target, prepared.inputs, deadline)
+            served = calls.predict(target, prepared.inputs, deadline)
             received = time.monotonic()
             result = route.finish(served.outputs, prepared.context, deadline)
-            queue = served.queue_seconds
-            timing = Timing(sent - started, queue, received - sent - queue, time.monotonic() - received, served.rows)
+            queued = served.queue_seconds
+            queue, predict = started - arrived + queued, received - sent - queued
+            timing = Timing(sent - started, queue, predict, time.monotonic() - received, served.rows)
             return Answer(result, served.version, target.label, timing)
 
-    def predict(self, target: Target, encode: Encode) -> tuple[Arrays, int]:
+    def predict(
+        self, target: Target, encode: Encode, body_bytes: int = 0, options: CallOptions = DEFAULT
+    ) -> tuple[Arrays, int]:
         """The outputs of any model of the model server, bypassing the pipelines, and the version that answered.
 
         `encode` makes the inputs for a signature's types; see `passthrough`. Raises one of `errors.RequestError`.
         """
-        with self._in_flight(target.model) as deadline:
+        deadline = self._deadline(target, options)
+        with self._admit(target, body_bytes, deadline, options):
             return self._passthrough.predict(target, encode, deadline)
 
-    def classify(self, target: Target, examples: Input) -> tuple[ClassificationResult, int]:
+    def classify(
+        self, target: Target, examples: Input, body_bytes: int = 0, options: CallOptions = DEFAULT
+    ) -> tuple[ClassificationResult, int]:
         """The classes of each example by any model, and the version that answered."""
-        with self._in_flight(target.model) as deadline:
+        deadline = self._deadline(target, options)
+        with self._admit(target, body_bytes, deadline, options):
             return self._backend.classify(target, examples, deadline)
 
-    def regress(self, target: Target, examples: Input) -> tuple[RegressionResult, int]:
+    def regress(
+        self, target: Target, examples: Input, body_bytes: int = 0, options: CallOptions = DEFAULT
+    ) -> tuple[RegressionResult, int]:
         """The value of each example by any model, and the version that answered."""
-        with self._in_flight(target.model) as deadline:
+        deadline = self._deadline(target, options)
+        with self._admit(target, body_bytes, deadline, options):
             return self._backend.regress(target, examples, deadline)
 
-    def metadata(self, target: Target) -> tuple[SignatureDefMap, int]:
+    def metadata(self, target: Target, options: CallOptions = DEFAULT) -> tuple[SignatureDefMap, int]:
         """The signatures of any model, and the version they are of."""
-        with self._in_flight(target.model) as deadline:
-            return self._backend.metadata(target, deadline)
+        with self._status_call():
+            return self._backend.metadata(target, self._deadline(target, options))
 
-    def status(self, target: Target) -> list[ModelVersionStatus]:
+    def status(self, target: Target, options: CallOptions = DEFAULT) -> list[ModelVersionStatus]:
         """The states of any model's versions; of one where the target names a version or a label."""
-        with self._in_flight(target.model) as deadline:
-            return self._backend.status(target, deadline)
+        with self._status_call():
+            return self._backend.status(target, self._deadline(target, options))
 
     def close(self) -> None:
         """Close the channel to the model server."""
@@ -145,10 +170,26 @@ class DataPlane:
         gevent.joinall(checks)
         return [check.get() for check in checks if check.get()]
 
-    def _in_flight(self, model: str) -> AbstractContextManager[float]:
-        """One of the calls that may be in flight; entering it gives its deadline."""
+    def _max_seconds(self, model: str) -> float:
         route = self._routes.get(model)
-        return self._admission.admit(route.deadline_seconds if route else self._default_deadline_seconds)
+        return route.deadline_seconds if route else self._default_deadline_seconds
+
+    def _deadline(self, target: Target, options: CallOptions) -> float:
+        return time.monotonic() + options.seconds(self._max_seconds(target.model))
+
+    def _admit(self, target: Target, body_bytes: int, deadline: float, options: CallOptions) -> Admitted:
+        cost = max(1.0, body_bytes / USUAL_BYTES)
+        return Admitted(self._admission.lane(target.model, cost), cost, deadline, options.is_batch)
+
+    @contextmanager
+    def _status_call(self) -> Iterator[None]:
+        if self._status_calls >= MAX_STATUS_CALLS:
+            raise Overloaded(f"{self._status_calls} status calls are in flight; try again in a moment")
+        self._status_calls += 1
+        try:
+            yield
+        finally:
+            self._status_calls -= 1
 
     def _checked(self, name: str, route: Route) -> str:
         try:

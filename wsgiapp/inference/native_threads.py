@@ -1,6 +1,7 @@
 """`NativeThreads`: native threads for what would hold up the event loop."""
 
 import ctypes
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from gevent.event import Event
 from gevent.hub import Hub, get_hub
+from gevent.monkey import get_original
 from gevent.threadpool import ThreadPool
 
 from wsgiapp.errors import DeadlineExceeded
@@ -18,6 +20,11 @@ from wsgiapp.pipelines.memory_budget import MemoryBudget
 Value = TypeVar("Value")
 # Of the budget: who holds so much shall not meet what the C library keeps of others.
 MUCH_SHARE = 1 / 2
+
+# By how much nicer than the event loop the threads are: a loop that has something to do gets the processor before them
+# (sched(7); a thread has a nice value of its own on Linux).
+NICE = 5
+_thread = get_original("threading", "local")()
 
 
 class NativeThreads:
@@ -31,7 +38,7 @@ class NativeThreads:
     """
 
     def __init__(self, max_threads: int, budget: MemoryBudget) -> None:
-        self._max_threads = max_threads
+        self.max_threads = max_threads
         self._budget = budget
         self._turns = Turns(max_threads, budget.max_bytes)
         self._much = int(budget.max_bytes * MUCH_SHARE)
@@ -70,6 +77,8 @@ class NativeThreads:
         self, turn: Turn, function: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> tuple[Any, Exception | None]:
         """On a thread. What a task raises, gevent's pool would print with its traceback."""
+        if not hasattr(_thread, "is_nice"):
+            _thread.is_nice = os.nice(NICE)
         try:
             with self._budget.asking(partial(self._reserve, turn)):
                 return function(*arguments), None
@@ -106,7 +115,7 @@ class NativeThreads:
         hub = get_hub()
         pool = self._pools.get(hub)
         if pool is None:
-            pool = self._pools[hub] = ThreadPool(self._max_threads, hub)
+            pool = self._pools[hub] = ThreadPool(self.max_threads, hub)
         return pool
 
 

@@ -5,11 +5,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgiapp.backend.interface import Target
+from wsgiapp.inference.admission import Concurrency
 from wsgiapp.inference.native_threads import NativeThreads
 from wsgiapp.inference.shared_calls import SharedCalls
 from wsgiapp.inference.traffic import Split
 from wsgiapp.pipelines.pipeline import Payload, Prepared, Result
 from wsgiapp.tfserving.tensors import Arrays
+
+# What most requests cost, and what is taken where a pipeline does not say.
+USUAL_COST = 1.0
+
+
+def usual_cost(payload: Payload) -> float:
+    """The cost of a request to a pipeline that has no `cost` of its own."""
+    return USUAL_COST
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,9 @@ class Choice:
 class Route:
     """A model's target, the steps of its pipeline, and the calls to the model server between them.
 
-    `threads` is where the steps run, where they are too heavy for the event loop.
+    `threads` is where the steps run, where they are too heavy for the event loop. `large_calls` are those of requests
+    that cost many times the usual: they have slots of their own, because a usual request that came behind one of them
+    would wait for it.
     """
 
     target: Target
@@ -38,6 +49,9 @@ class Route:
     preprocess: Callable[[Payload], Prepared]
     postprocess: Callable[[Arrays, Any], Result]
     calls: SharedCalls
+    large_calls: SharedCalls
+    cost: Callable[[Payload], float]
+    concurrency: Concurrency
     deadline_seconds: float
     threads: NativeThreads | None = None
 

@@ -1,20 +1,23 @@
 """`SharedCalls`: the predictions of one model, in as few calls to the model server as may be."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from gevent.lock import BoundedSemaphore
 from gevent.monkey import get_original
 
 from wsgiapp.backend.interface import Backend, Inputs, Target
-from wsgiapp.errors import NotFound, Unreachable
+from wsgiapp.errors import DeadlineExceeded, NotFound, Unreachable
 from wsgiapp.inference import rows
 from wsgiapp.inference.batch_parity import BatchParity
-from wsgiapp.inference.batcher import Batcher, BatchLimits
+from wsgiapp.inference.batcher import WAITED, Batcher, BatchLimits
 from wsgiapp.inference.rows import Padding
 from wsgiapp.observability.metrics import BATCH_ROWS, QUEUE_SECONDS
 from wsgiapp.tfserving.tensors import Arrays
 
+MAX_SINGLE_CALLS = 4
 # Targets are few; this bounds what a worker keeps over months of new versions.
 MAX_TARGETS = 4096
 
@@ -41,15 +44,22 @@ class SharedCalls:
     """
 
     def __init__(
-        self, model: str, backend: Backend, parity: BatchParity | None, limits: BatchLimits, padding: Padding
+        self,
+        model: str,
+        backend: Backend,
+        parity: BatchParity | None,
+        limits: BatchLimits,
+        padding: Padding,
+        max_single_calls: int = MAX_SINGLE_CALLS,
     ) -> None:
-        """Without a `parity` nothing is batched."""
+        """Without a `parity` nothing is batched. `max_single_calls` are in flight at a time of what is called alone."""
         self._batch_rows = BATCH_ROWS.labels(model)
         self._queue_seconds = QUEUE_SECONDS.labels(model)
         self._backend = backend
         self._parity = parity
         self._limits = limits
         self._padding = padding
+        self._single_calls = BoundedSemaphore(max_single_calls)
         self._versions: dict[Target, int] = {}  # that answered last
         # Of native threads, each of which has a loop, also where gevent has made greenlets of the others.
         self._local = get_original("threading", "local")()
@@ -58,12 +68,26 @@ class SharedCalls:
         """The outputs for `inputs`. Raises one of `errors.RequestError`."""
         count, width, layout = rows.form(inputs, self._padding)
         if not count or self._parity is None or not self._parity.is_verified(self._versions.get(target)):
-            return Served(*self._alone(target, inputs, count, deadline), count, 0.0)
+            return self._single(target, inputs, count, deadline)
         item = (inputs, count)
         batched = self._batcher.submit((target, layout), item, rows=count, length=width, deadline=deadline)
         if batched.is_oldest:
             self._queue_seconds.observe(batched.queue_seconds)
         return Served(*batched.result, batched.rows, batched.queue_seconds)
+
+    def _single(self, target: Target, inputs: Arrays, count: int, deadline: float) -> Served:
+        """A call alone. A slow model must not take all of the model server's threads, which serve the others, too."""
+        if self._single_calls.acquire(blocking=False):
+            queue_seconds = 0.0
+        else:
+            began = time.monotonic()
+            if not self._single_calls.acquire(timeout=max(0.0, deadline - began)):
+                raise DeadlineExceeded(WAITED)
+            queue_seconds = time.monotonic() - began
+        try:
+            return Served(*self._alone(target, inputs, count, deadline), count, queue_seconds)
+        finally:
+            self._single_calls.release()
 
     @property
     def _batcher(self) -> Batcher[tuple[Arrays, int], _Answered]:

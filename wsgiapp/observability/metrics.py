@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import prometheus_client
-from prometheus_client import Counter, Histogram, multiprocess, values
+from prometheus_client import Counter, Gauge, Histogram, multiprocess, values
 
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-KINDS = ("counter", "histogram")
+KINDS = ("counter", "histogram", "gauge_livesum")
 FILE_BYTES = 64 * 1024  # as prometheus_client makes them
 
 
@@ -73,6 +73,31 @@ LOOP_TURN_SECONDS = CountingHistogram(
     "wsgiapp_event_loop_turn_seconds",
     "Seconds that a turn of a worker's event loop took: so long all its other requests wait.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+# `size` is "large" for requests that cost many times the usual, see `inference.admission`; all workers are added up.
+CONCURRENCY_LIMIT = Gauge(
+    "wsgiapp_concurrency_limit",
+    "Predictions that may be in flight; it follows from how long they take.",
+    ["model", "size"],
+    multiprocess_mode="livesum",
+)
+INFLIGHT_REQUESTS = Gauge(
+    "wsgiapp_inflight_requests",
+    "Predictions that are in flight, as of the last second.",
+    ["model", "size"],
+    multiprocess_mode="livesum",
+)
+QUEUED_REQUESTS = Gauge(
+    "wsgiapp_queued_requests",
+    "Predictions that wait for their turn, as of the last second.",
+    ["model", "size"],
+    multiprocess_mode="livesum",
+)
+REJECTED_REQUESTS = Counter(
+    "wsgiapp_rejected_requests",
+    "Predictions that a worker rejected: it held too many (full), the wait would have been too long (wait), others "
+    "went first (priority), the deadline passed in the queue (deadline). What Nginx rejects is in its access log.",
+    ["model", "reason"],
 )
 LOG_LINES_DROPPED = Counter(
     "wsgiapp_log_lines_dropped",

@@ -8,6 +8,7 @@ import numpy as np
 
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
 from wsgiapp.pipelines.base64text import decode_base64, encode_base64
+from wsgiapp.pipelines.imaging.headers.readers import read_header
 from wsgiapp.pipelines.imaging.images import ENCODERS, decode_nearest, resize_map, stretch
 from wsgiapp.pipelines.pipeline import Media, Payload, Prepared, Resources, Result, reject_unknown_options
 from wsgiapp.tfserving.rest_json.limits import answer_too_large
@@ -16,6 +17,11 @@ from wsgiapp.tfserving.tensors import Arrays
 BASE64_FACTOR = 4 / 3
 # Bytes a pixel at most, the map included: its rows, their file, its text in base64 (measured with noise).
 ANSWER_BYTES = {"png": 5, "npy": 4, "pickle": 7}
+# Of a usual photograph.
+USUAL_PIXELS = 1_000_000
+# Enough of a picture in base64 for the headers of most, and what a pixel takes where that does not tell its size.
+HEAD_CHARS = 16 * 1024
+BYTES_PER_PIXEL = 0.25
 
 
 class _Wanted(NamedTuple):
@@ -74,6 +80,19 @@ class Saliency:
         rows = small.reshape(self._size, -1) - self._mean_row
         return {self._input: rows.reshape(1, *small.shape)}
 
+    def cost(self, payload: Payload) -> float:
+        """By the pixels that the picture's header tells of; by its bytes where it tells nothing."""
+        try:
+            data, size = _head(payload)
+        except InvalidField:
+            return 1.0
+        try:
+            header = read_header(data)
+        except ValueError:
+            header = None
+        pixels = header.width * header.height if header else size / BYTES_PER_PIXEL
+        return max(1.0, pixels / USUAL_PIXELS)
+
     def postprocess(self, outputs: Arrays, context: _Wanted) -> Result:
         """The map as uint8 (height, width), stretched to 0..255: encoded in JSON, or a bare PNG."""
         saliency = outputs.get(self._output)
@@ -104,6 +123,16 @@ class Saliency:
 
     def _resized(self, image: np.ndarray) -> np.ndarray:
         return cv2.resize(image, (self._size, self._size), interpolation=cv2.INTER_NEAREST)
+
+
+def _head(payload: Payload) -> tuple[bytes, int]:
+    """The beginning of the picture, or all of it, and its size in bytes."""
+    encoded = payload.fields.get("img")
+    if payload.files or not isinstance(encoded, str):
+        data = _file(payload)
+        return data, len(data)
+    head = encoded[:HEAD_CHARS] if len(encoded) > HEAD_CHARS else encoded
+    return _file(Payload({"img": head})), len(encoded) * 3 // 4
 
 
 def _file(payload: Payload) -> bytes:

@@ -4,6 +4,7 @@ import codecs
 import io
 import json
 import re
+import time
 import uuid
 import zlib
 from itertools import chain
@@ -17,6 +18,7 @@ from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from wsgiapp.errors import InvalidField, TooLarge
+from wsgiapp.inference.call_options import DEFAULT, CallOptions
 from wsgiapp.pipelines.pipeline import Payload
 from wsgiapp.tfserving.rest_json.piecewise import MAX_PARSED_AT_ONCE, parse_in_pieces
 from wsgiapp.web.document_memory import DEFAULT_MAX_BYTES, DocumentMemory
@@ -24,6 +26,10 @@ from wsgiapp.web.form import Fields, parse_multipart, parse_pairs
 from wsgiapp.web.turns import give_way
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# At most so many digits: what is longer is a slip.
+DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
+INTERACTIVE, BATCH = PRIORITIES = ("interactive", "batch")
+MIN_SPENT_SECONDS, MAX_SPENT_SECONDS = 0.002, 60.0
 REQUEST_ID_KEY = "wsgiapp.request_id"
 LOG_KEY = "wsgiapp.log"
 AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
@@ -145,6 +151,23 @@ class Request(WerkzeugRequest):
         if self._memory is not None:
             self._memory.close()
 
+    def call_options(self) -> CallOptions:
+        """How the request is to be treated: `X-Request-Timeout`, `X-Priority`, and how long Nginx had it.
+
+        Raises `InvalidField` for a header that makes no sense.
+        """
+        environ = self.environ
+        timeout, priority = environ.get("HTTP_X_REQUEST_TIMEOUT"), environ.get("HTTP_X_PRIORITY")
+        started = environ.get("HTTP_X_REQUEST_START")
+        spent = 0.0 if started is None or environ.get("REMOTE_ADDR") else _spent_seconds(started)
+        if timeout is None and priority is None and not spent:
+            return DEFAULT
+        return CallOptions(
+            None if timeout is None else _timeout_seconds(timeout),
+            spent,
+            priority is not None and _is_batch(priority),
+        )
+
     def note(self, **facts: Any) -> None:
         """Add facts to this request's line in the access log."""
         self.environ.setdefault(LOG_KEY, {}).update(facts)
@@ -218,6 +241,30 @@ class Request(WerkzeugRequest):
         if len(self.environ["HTTP_ACCEPT"]) > MAX_ACCEPT_BYTES:
             return False
         return self.accept_mimetypes.best_match(("application/json", "image/png")) == "image/png"
+
+
+def _timeout_seconds(text: str) -> float:
+    if not DECIMAL.fullmatch(text) or not float(text):
+        raise InvalidField("X-Request-Timeout", "not a number of seconds above 0, such as 2 or 0.5")
+    return float(text)
+
+
+def _is_batch(text: str) -> bool:
+    if text.lower() not in PRIORITIES:
+        raise InvalidField("X-Priority", f"not {' or '.join(PRIORITIES)}")
+    return text.lower() == BATCH
+
+
+def _spent_seconds(started: str) -> float:
+    """Since Nginx had the whole request, in seconds since 1970. Only its own word counts, which comes by a Unix socket.
+
+    What cannot be is the clock, which was set meanwhile; what is shorter than two of its ticks is nothing.
+    """
+    try:
+        spent = time.time() - float(started)
+    except ValueError:
+        return 0.0
+    return spent if MIN_SPENT_SECONDS < spent < MAX_SPENT_SECONDS else 0.0
 
 
 def _merged(fields: dict[str, Any], more: dict[str, Any]) -> Fields:

@@ -427,6 +427,18 @@ def test_a_model_has_its_own_deadline_or_that_of_the_back_end(scores: tuple[Scor
     assert [round(seconds) for _, _, seconds in backend.asked] == [2, 7, 5]
 
 
+def test_a_client_s_own_deadline(scores: tuple[Scores, Client]) -> None:
+    backend, client = scores
+    body = {"examples": [{"a": 1}]}
+    for seconds in ("0.5", "1.25", "3"):
+        client.post("/v1/models/quick:classify", json=body, headers={"X-Request-Timeout": seconds})
+    assert [round(seconds, 1) for _, _, seconds in backend.asked] == [0.5, 1.2, 2.0], "the model's, at most"
+    wrong = client.post("/v1/models/quick:classify", json=body, headers={"X-Request-Timeout": "soon"})
+    assert wrong.status_code == 400 and wrong.json and "X-Request-Timeout: not a number" in wrong.json["error"]
+    late = client.post("/v1/models/quick:classify", json=body, headers={"X-Request-Start": f"{time.time() - 3:.3f}"})
+    assert late.status_code == 504 and len(backend.asked) == 3, "it is not sent"
+
+
 def test_a_version_that_did_not_load_says_why(scores: tuple[Scores, Client]) -> None:
     answer = scores[1].get("/v1/models/quick")
     assert json.loads(answer.data)["model_version_status"] == [
@@ -435,18 +447,37 @@ def test_a_version_that_did_not_load_says_why(scores: tuple[Scores, Client]) -> 
     ]
 
 
-def test_calls_in_flight_are_limited_together(scores: tuple[Scores, Client]) -> None:
+def test_predictions_are_limited_together_and_leave_status_calls_their_places(scores: tuple[Scores, Client]) -> None:
     """The model server asks the application itself while a call is in flight."""
     backend, client = scores
     answers: list[Any] = []
-    backend.meanwhile = lambda: answers.append(client.get("/v1/models/quick"))
-    assert client.get("/v1/models/quick").status_code == 200
+    statuses: list[int] = []
+
+    def classify() -> Any:
+        return client.post("/v1/models/quick:classify", json={"examples": [{"a": 1}]})
+
+    def meanwhile() -> None:
+        answers.append(classify())
+        backend.meanwhile = lambda: None
+        statuses.append(client.get("/v1/models/quick").status_code)
+
+    backend.meanwhile = meanwhile
+    assert classify().status_code == 200
     innermost = answers[0]
     assert (innermost.status_code, innermost.headers["Retry-After"]) == (503, "1")
     assert json.loads(innermost.data) == {"error": "2 predictions are in flight; try again in a moment"}
     assert [answer.status_code for answer in answers[1:]] == [200]
-    backend.meanwhile = lambda: None
+    assert statuses == [200, 200]
+    assert classify().status_code == 200
+
+
+def test_status_calls_have_a_limit_of_their_own(scores: tuple[Scores, Client]) -> None:
+    backend, client = scores
+    answers: list[Any] = []
+    backend.meanwhile = lambda: answers.append(client.get("/v1/models/quick"))
     assert client.get("/v1/models/quick").status_code == 200
+    assert answers[0].status_code == 503 and "64 status calls are in flight" in answers[0].text
+    assert [answer.status_code for answer in answers[1:]] == [200] * 63
 
 
 needs_nginx = pytest.mark.skipif(find_nginx(load_settings({})) is None, reason="Nginx is not installed")

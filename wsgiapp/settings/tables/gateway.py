@@ -288,11 +288,18 @@ class Limits:
         Range(2**20),
     )
     inflight: int = setting(
-        256,
-        "predictions in flight a worker; one more is answered 503 at once instead of queueing; Nginx rejects earlier, "
-        "with half of it in flight for each worker and three quarters of it besides",
+        128,
+        "predictions that a worker holds, in flight or waiting; with so many, a model that has its share of them "
+        "(`models.NAME.share`) gets 503 for one more at once; Nginx rejects earlier, for each model with half of it "
+        "for each worker and three quarters of it besides",
         RESTART,
         Range(1, MAX_NGINX_NUMBER),
+    )
+    queue_seconds: float = setting(
+        1.0,
+        "seconds that a prediction may wait for its turn in a worker; where more is predicted, 503 comes at once",
+        RESTART,
+        Range(0.001, MAX_SECONDS),
     )
 
 

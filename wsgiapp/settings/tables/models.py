@@ -38,9 +38,17 @@ class Model:
     )
     deadline_seconds: float = setting(
         10.0,
-        "seconds for a prediction, retries included; then the client gets 504",
+        "seconds for a prediction, waiting and retries included; then the client gets 504; its `X-Request-Timeout` may "
+        "only be shorter",
         RESTART,
         Range(0.001, MAX_SECONDS),
+    )
+    share: float = setting(
+        1.0,
+        "weight against the other models: so much of `limits.inflight` is kept free for this one, and borrowed while "
+        "it is idle",
+        RESTART,
+        Range(0.001, 1_000_000),
     )
     batching: bool = setting(
         True,
@@ -52,6 +60,13 @@ class Model:
     max_inflight: int = setting(
         1,
         "shared calls a worker has in flight at a time; the fewer, the more requests share one",
+        RESTART,
+        Range(1),
+    )
+    max_single_calls: int = setting(
+        4,
+        "calls of single requests a worker has in flight at a time, where they do not share calls; with two workers "
+        "half of the model server's 16 threads, so that a slow model leaves the others their part",
         RESTART,
         Range(1),
     )

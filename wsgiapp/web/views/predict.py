@@ -20,13 +20,14 @@ ANY = Choice()
 def predict(request: Request, planes: Planes, model: str, version: str = "", label: str = "") -> Response:
     """Answer one payload with JSON whose `status` is 0, or with a bare picture; both say which version answered."""
     request.note(model=model)
-    planes.data.require_room()
+    options = request.call_options()
+    planes.data.require_room(model, options)
     header = planes.data.split_key(model)
     key = "" if header is None else request.headers.get(header, "") or request.client
     choice = (
         Choice(*_asked(request, version, label), key=key) if version or label or request.query_string or key else ANY
     )
-    result, served, used, timing = planes.data.infer(model, request.payload(), choice)
+    result, served, used, timing = planes.data.infer(model, request.payload(), choice, options)
     request.note(version=served, **({"label": used} if used else {}), rows=timing.rows)
     if isinstance(result, Media):
         response = Response(result.content, content_type=result.mimetype)

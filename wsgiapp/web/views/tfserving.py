@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from wsgiapp.backend.interface import Target
 from wsgiapp.errors import InvalidArgument
+from wsgiapp.inference.call_options import CallOptions
 from wsgiapp.tfserving import texts
 from wsgiapp.tfserving.messages import Input, ModelSpec, ModelVersionStatus
 from wsgiapp.tfserving.rest_json import answers, document
@@ -58,10 +59,13 @@ def serve(request: Request, planes: Planes, resource: str) -> Response:
 def predict(request: Request, planes: Planes, target: Target) -> Response:
     """`instances` -> `predictions`, `inputs` -> `outputs`."""
     limits = planes.tensor_limits
+    options = _admitted(request, planes, target)
     with closing(_Sent(request)) as sent:
-        target = replace(target, signature=sent.signature)
         outputs, version = planes.data.predict(
-            target, lambda types: sent.read(lambda document: read_inputs(document, types, give_way, limits))
+            replace(target, signature=sent.signature),
+            lambda types: sent.read(lambda document: read_inputs(document, types, give_way, limits)),
+            sent.size,
+            options,
         )
     request.note(version=version)
     write = answers.predictions if sent.has_rows else answers.columns
@@ -70,28 +74,28 @@ def predict(request: Request, planes: Planes, target: Target) -> Response:
 
 def classify(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a list of labels with their scores."""
-    examples, signature = _examples(request, planes)
-    result, version = planes.data.classify(replace(target, signature=signature), examples)
+    examples, signature, size, options = _examples(request, planes, target)
+    result, version = planes.data.classify(replace(target, signature=signature), examples, size, options)
     request.note(version=version)
     return _answer(answers.classifications(result))
 
 
 def regress(request: Request, planes: Planes, target: Target) -> Response:
     """`examples` -> `results`, each a number."""
-    examples, signature = _examples(request, planes)
-    result, version = planes.data.regress(replace(target, signature=signature), examples)
+    examples, signature, size, options = _examples(request, planes, target)
+    result, version = planes.data.regress(replace(target, signature=signature), examples, size, options)
     request.note(version=version)
     return _answer(answers.regressions(result))
 
 
 def status(request: Request, planes: Planes, target: Target) -> Response:
     """The states of the model's versions."""
-    return _pretty({"model_version_status": _statuses(planes.data.status(target))})
+    return _pretty({"model_version_status": _statuses(planes.data.status(target, request.call_options()))})
 
 
 def metadata(request: Request, planes: Planes, target: Target) -> Response:
     """The signatures of one version."""
-    signatures, version = planes.data.metadata(target)
+    signatures, version = planes.data.metadata(target, request.call_options())
     spec = ModelSpec(name=target.model)
     spec.version.value = version
     return _pretty({"model_spec": _as_dict(spec), "metadata": {"signature_def": _as_dict(signatures)}})
@@ -151,6 +155,7 @@ class _Sent:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._body = request.body()
+        self.size = len(self._body)
         self._document: dict[str, Any] | None = self._parsed()
         try:
             self.signature = document.signature_name(self._document or {})
@@ -180,10 +185,19 @@ class _Sent:
         return document.parse(self._body, give_way, self._request.memory.charge)
 
 
-def _examples(request: Request, planes: Planes) -> tuple[Input, str]:
-    """The examples, and the signature that the body names."""
+def _examples(request: Request, planes: Planes, target: Target) -> tuple[Input, str, int, CallOptions]:
+    """The examples, the signature that the body names, the body's size, and how the request is to be treated."""
+    options = _admitted(request, planes, target)
     with closing(_Sent(request)) as sent:
-        return sent.read(lambda body: read_examples(body, give_way, planes.tensor_limits)), sent.signature
+        examples = sent.read(lambda body: read_examples(body, give_way, planes.tensor_limits))
+        return examples, sent.signature, sent.size, options
+
+
+def _admitted(request: Request, planes: Planes, target: Target) -> CallOptions:
+    """How the request is to be treated. Raises `Overloaded`, before its body is read, where it would be rejected."""
+    options = request.call_options()
+    planes.data.require_room(target.model, options)
+    return options
 
 
 def _answer(body: bytes) -> Response:
