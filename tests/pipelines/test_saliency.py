@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from support.images import image_file, photograph
+from support.images import huge_png, image_file, photograph
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
 from wsgiapp.pipelines.pipeline import ImageLimits, Media, Payload, Resources
 from wsgiapp.pipelines.saliency import Saliency
@@ -130,3 +130,22 @@ def test_examples_differ_whatever_the_limits() -> None:
     square, disc = Saliency({}, Resources(image=ImageLimits(pixels=1))).examples()
     assert square["img_in"].shape == disc["img_in"].shape == (1, 320, 320, 3)
     assert np.abs(square["img_in"] - disc["img_in"]).mean() > 50
+
+
+def test_what_a_picture_costs_is_told_by_its_header(pipeline: Saliency) -> None:
+    huge = huge_png(6000, 5000)
+    assert pipeline.cost(Payload(files={"": FILE})) == 1.0
+    assert pipeline.cost(Payload(files={"img": huge})) == pytest.approx(30.0)
+    assert pipeline.cost(Payload({"img": "data:image/png;base64," + base64.b64encode(huge).decode()})) > 16
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [Payload(), Payload({"img": 7}), Payload({"img": "***"}), Payload(files={"": b""}), Payload(files={"": FILE[:20]})],
+)
+def test_what_is_no_picture_costs_as_little_as_any(pipeline: Saliency, payload: Payload) -> None:
+    assert pipeline.cost(payload) == 1.0
+
+
+def test_what_tells_no_size_is_taken_by_its_bytes(pipeline: Saliency) -> None:
+    assert pipeline.cost(Payload(files={"": bytes(5_000_000)})) == pytest.approx(20.0)

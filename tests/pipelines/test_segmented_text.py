@@ -227,3 +227,22 @@ def test_examples_differ_in_length_whatever_the_limits(lexicon_cache: Path) -> N
     widths = [example["words"].shape[1] for example in made.examples()]
     assert widths == [example["nwords"][0] for example in made.examples()]
     assert len(set(widths)) == len(widths) == 3 and max(widths) > 20 * min(widths)
+
+
+@pytest.mark.parametrize(
+    ("fields", "cost"),
+    [
+        ({"line": "好" * 64}, 1.0),
+        ({"line": "好" * 1280}, 10.0),
+        ({"lines": ["好" * 128] * 3}, 3.0),
+        ({"words": ["好"] * 64}, 1.0),
+        ({"words": str(["好"] * 256)}, 10.0),
+        ({"lines": [7, None]}, 1.0),
+        ({"line": {"a": 1}}, 1.0),
+        ({}, 1.0),
+    ],
+)
+def test_what_a_request_costs_is_told_by_its_characters(
+    pipeline: SegmentedText, fields: dict[str, Any], cost: float
+) -> None:
+    assert pipeline.cost(Payload(fields)) == pytest.approx(cost, rel=0.01)

@@ -24,7 +24,7 @@ class NativeThreads:
     """
 
     def __init__(self, max_threads: int) -> None:
-        self.max_threads = max_threads
+        self._max_threads = max_threads
         self._pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
 
     def run(self, function: Callable[..., Value], *arguments: Any) -> Value:
@@ -32,7 +32,7 @@ class NativeThreads:
         hub = get_hub()
         pool = self._pools.get(hub)
         if pool is None:
-            pool = self._pools[hub] = ThreadPool(self.max_threads, hub)
+            pool = self._pools[hub] = ThreadPool(self._max_threads, hub)
         value, error = pool.apply(_outcome, (function, arguments))
         if error is not None:
             raise error

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgiapp.backend.interface import Target
-from wsgiapp.inference.admission import Concurrency
 from wsgiapp.inference.shared_calls import SharedCalls
 from wsgiapp.inference.traffic import Split
 from wsgiapp.pipelines.pipeline import Payload, Prepared, Result
@@ -49,7 +48,7 @@ class Route:
     calls: SharedCalls
     large_calls: SharedCalls
     cost: Callable[[Payload], float]
-    concurrency: Concurrency
+    is_heavy: bool
     deadline_seconds: float
 
     def choose(self, choice: Choice) -> Target:
