@@ -15,8 +15,8 @@ from wsgiapp.tfserving.tensors import Arrays
 
 # Of a usual photograph.
 USUAL_PIXELS = 1_000_000
-# Enough of a picture for the headers of most, and what a pixel takes where that does not tell its size. A whole file may
-# take milliseconds to read through.
+# Enough of a picture for the headers of most (a whole file may take milliseconds to read through), and what a pixel
+# takes where that does not tell its size.
 HEAD_CHARS = 16 * 1024
 BYTES_PER_PIXEL = 0.25
 
