@@ -29,7 +29,7 @@ from wsgiapp.management.control_plane import ControlPlane
 from wsgiapp.observability import logs
 from wsgiapp.pipelines import registry
 from wsgiapp.pipelines.memory_budget import MemoryBudget
-from wsgiapp.pipelines.pipeline import ImageLimits, Pipeline, Resources, TextLimits
+from wsgiapp.pipelines.pipeline import ImageLimits, Resources, TextLimits
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.started import process_settings
 from wsgiapp.settings.tables.models import Model
@@ -180,10 +180,13 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         answer_bytes=limits.answer_bytes,
         pause=give_way,
     )
-    # The workers share the processors. One thread more, so that a large picture does not keep the small ones waiting.
-    threads = NativeThreads(math.ceil(len(os.sched_getaffinity(0)) / settings.workers) + 1, memory)
+    threads = NativeThreads(len(os.sched_getaffinity(0)) + 1, memory)
     routes = {name: _route(model, backend, resources, threads) for name, model in settings.models.items()}
-    shares = [Share(name, model.share, routes[name].concurrency) for name, model in settings.models.items()]
+    cores = math.ceil(len(os.sched_getaffinity(0)) / settings.workers)  # which the workers share
+    shares = [
+        Share(model.name, model.share, _concurrency(model, routes[model.name], cores))
+        for model in settings.models.values()
+    ]
     data = DataPlane(
         routes,
         backend,
@@ -217,17 +220,16 @@ def _route(model: Model, backend: Backend, resources: Resources, threads: Native
         calls=calls,
         large_calls=large_calls,
         cost=getattr(pipeline, "cost", usual_cost),
-        concurrency=_concurrency(model, pipeline, threads),
         deadline_seconds=model.deadline_seconds,
     )
 
 
-def _concurrency(model: Model, pipeline: Pipeline, threads: NativeThreads) -> Concurrency:
-    """Of a heavy pipeline as many as the threads prepare, and as many at the model server: more would only wait there,
-    in calls that are so long that other models' calls wait for them.
+def _concurrency(model: Model, route: Route, cores: int) -> Concurrency:
+    """Of a heavy pipeline as many as a worker's cores prepare, and as many at the model server: more would only wait
+    there, and keep other models' calls waiting.
     """
-    if pipeline.heavy:
-        most = 2 * threads.max_threads
+    if route.threads:
+        most = 2 * cores
     elif not model.batching:
         most = model.max_single_calls
     else:

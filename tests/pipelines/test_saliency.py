@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from support.images import image_file, photograph
+from support.images import huge_png, image_file, photograph
 from wsgiapp.errors import InternalError, InvalidField, SettingsError, TooLarge
 from wsgiapp.pipelines.pipeline import ImageLimits, Media, Payload, Resources
 from wsgiapp.pipelines.saliency import Saliency
@@ -140,3 +140,22 @@ def test_an_answer_that_would_be_too_long_is_rejected_before_the_model_is_asked(
     ):
         pipeline.preprocess(Payload({"encoding": encoding}, {"img": FILE}))
     pipeline.preprocess(Payload({"encoding": "png"}, {"img": FILE}))
+
+
+def test_what_a_picture_costs_is_told_by_its_header(pipeline: Saliency) -> None:
+    huge = huge_png(6000, 5000)
+    assert pipeline.cost(Payload(files={"": FILE})) == 1.0
+    assert pipeline.cost(Payload(files={"img": huge})) == pytest.approx(30.0)
+    assert pipeline.cost(Payload({"img": "data:image/png;base64," + base64.b64encode(huge).decode()})) > 16
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [Payload(), Payload({"img": 7}), Payload({"img": "***"}), Payload(files={"": b""}), Payload(files={"": FILE[:20]})],
+)
+def test_what_is_no_picture_costs_as_little_as_any(pipeline: Saliency, payload: Payload) -> None:
+    assert pipeline.cost(payload) == 1.0
+
+
+def test_what_tells_no_size_is_taken_by_its_bytes(pipeline: Saliency) -> None:
+    assert pipeline.cost(Payload(files={"": bytes(5_000_000)})) == pytest.approx(20.0)

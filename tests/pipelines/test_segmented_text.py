@@ -246,3 +246,22 @@ def test_long_work_has_pauses(lexicon_cache: Path) -> None:
         pauses.clear()
         rows(pipeline, **fields)
         assert len(pauses) >= 4, fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("fields", "cost"),
+    [
+        ({"line": "好" * 64}, 1.0),
+        ({"line": "好" * 1280}, 10.0),
+        ({"lines": ["好" * 128] * 3}, 3.0),
+        ({"words": ["好"] * 64}, 1.0),
+        ({"words": str(["好"] * 256)}, 10.0),
+        ({"lines": [7, None]}, 1.0),
+        ({"line": {"a": 1}}, 1.0),
+        ({}, 1.0),
+    ],
+)
+def test_what_a_request_costs_is_told_by_its_characters(
+    pipeline: SegmentedText, fields: dict[str, Any], cost: float
+) -> None:
+    assert pipeline.cost(Payload(fields)) == pytest.approx(cost, rel=0.01)

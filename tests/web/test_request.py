@@ -24,6 +24,7 @@ from werkzeug.test import EnvironBuilder
 from support.http_client import gzip_bomb, multipart
 from wsgiapp.errors import InvalidField, Overloaded, TooLarge
 from wsgiapp.errors import NotFound as NoSuchModel
+from wsgiapp.inference.call_options import DEFAULT, CallOptions
 from wsgiapp.web import document_memory
 from wsgiapp.web.problems import error_response
 from wsgiapp.web.request import Request
@@ -347,3 +348,34 @@ def test_where_a_byte_is_that_is_not_utf_8(before: int) -> None:
     body = b'{"line": "' + "好".encode() * (before // 3) + b"\xc4\xe3"
     with pytest.raises(InvalidField, match=rf"\(byte {10 + before // 3 * 3} is 0xC4"):
         request(body, None).payload()
+
+
+def options(**headers: str) -> CallOptions:
+    environ = EnvironBuilder("/predict", headers={k.replace("_", "-"): v for k, v in headers.items()}).get_environ()
+    return Request(environ, LIMIT).call_options()
+
+
+def test_how_a_request_is_to_be_treated() -> None:
+    assert options() is DEFAULT
+    assert options(X_Request_Timeout="2.5", X_Priority="Batch") == CallOptions(2.5, 0.0, True)
+    assert options(X_Request_Timeout=".5", X_Priority="interactive") == CallOptions(0.5, 0.0, False)
+
+
+@pytest.mark.parametrize("seconds", ["", "0", "0.0", "-1", "+1", "1e3", "nan", "inf", "1,5", "1 s", "9" * 10, "１"])
+def test_a_timeout_that_is_no_number_of_seconds(seconds: str) -> None:
+    with pytest.raises(InvalidField, match="X-Request-Timeout: not a number of seconds above 0"):
+        options(X_Request_Timeout=seconds)
+
+
+def test_when_nginx_had_the_request_counts_and_a_clock_that_was_set_does_not() -> None:
+    assert 2.9 <= options(X_Request_Start=f"{time.time() - 3:.3f}").spent_seconds < 30
+    for started in (time.time() - 7200, time.time() + 60):
+        assert options(X_Request_Start=f"{started:.3f}") is DEFAULT
+    assert options(X_Request_Start="t=soon") is DEFAULT
+    environ = EnvironBuilder("/", headers={"X-Request-Start": "1"}, environ_base={"REMOTE_ADDR": "1.2.3.4"})
+    assert Request(environ.get_environ(), LIMIT).call_options() is DEFAULT, "a client's word"
+
+
+def test_an_overload_says_when_to_come_back() -> None:
+    answer = error_response(Overloaded("busy", retry_after=7), request(b""))
+    assert (answer.status, dict(answer.headers)["Retry-After"]) == (503, "7")

@@ -38,7 +38,7 @@ class NativeThreads:
     """
 
     def __init__(self, max_threads: int, budget: MemoryBudget) -> None:
-        self.max_threads = max_threads
+        self._max_threads = max_threads
         self._budget = budget
         self._turns = Turns(max_threads, budget.max_bytes)
         self._much = int(budget.max_bytes * MUCH_SHARE)
@@ -115,7 +115,7 @@ class NativeThreads:
         hub = get_hub()
         pool = self._pools.get(hub)
         if pool is None:
-            pool = self._pools[hub] = ThreadPool(self.max_threads, hub)
+            pool = self._pools[hub] = ThreadPool(self._max_threads, hub)
         return pool
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wsgiapp.backend.interface import Target
-from wsgiapp.inference.admission import Concurrency
 from wsgiapp.inference.native_threads import NativeThreads
 from wsgiapp.inference.shared_calls import SharedCalls
 from wsgiapp.inference.traffic import Split
@@ -51,7 +50,6 @@ class Route:
     calls: SharedCalls
     large_calls: SharedCalls
     cost: Callable[[Payload], float]
-    concurrency: Concurrency
     deadline_seconds: float
     threads: NativeThreads | None = None
 

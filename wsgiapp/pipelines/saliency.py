@@ -8,7 +8,7 @@ import numpy as np
 
 from wsgiapp.errors import InternalError, InvalidField, SettingsError
 from wsgiapp.pipelines.base64text import decode_base64, encode_base64
-from wsgiapp.pipelines.imaging.headers.readers import read_header
+from wsgiapp.pipelines.imaging.headers.told_size import told_size
 from wsgiapp.pipelines.imaging.images import ENCODERS, decode_nearest, resize_map, stretch
 from wsgiapp.pipelines.pipeline import Media, Payload, Prepared, Resources, Result, reject_unknown_options
 from wsgiapp.tfserving.rest_json.limits import answer_too_large
@@ -19,7 +19,8 @@ BASE64_FACTOR = 4 / 3
 ANSWER_BYTES = {"png": 5, "npy": 4, "pickle": 7}
 # Of a usual photograph.
 USUAL_PIXELS = 1_000_000
-# Enough of a picture in base64 for the headers of most, and what a pixel takes where that does not tell its size.
+# Enough of a picture for the headers of most (a whole file may take milliseconds to read through), and what a pixel
+# takes where that does not tell its size.
 HEAD_CHARS = 16 * 1024
 BYTES_PER_PIXEL = 0.25
 
@@ -81,16 +82,13 @@ class Saliency:
         return {self._input: rows.reshape(1, *small.shape)}
 
     def cost(self, payload: Payload) -> float:
-        """By the pixels that the picture's header tells of; by its bytes where it tells nothing."""
+        """By the pixels that the picture's beginning tells of; by its bytes where it tells nothing."""
         try:
             data, size = _head(payload)
         except InvalidField:
             return 1.0
-        try:
-            header = read_header(data)
-        except ValueError:
-            header = None
-        pixels = header.width * header.height if header else size / BYTES_PER_PIXEL
+        told = told_size(data)
+        pixels = told[0] * told[1] if told else size / BYTES_PER_PIXEL
         return max(1.0, pixels / USUAL_PIXELS)
 
     def postprocess(self, outputs: Arrays, context: _Wanted) -> Result:
@@ -126,13 +124,12 @@ class Saliency:
 
 
 def _head(payload: Payload) -> tuple[bytes, int]:
-    """The beginning of the picture, or all of it, and its size in bytes."""
+    """The beginning of the picture and its size in bytes."""
     encoded = payload.fields.get("img")
     if payload.files or not isinstance(encoded, str):
         data = _file(payload)
-        return data, len(data)
-    head = encoded[:HEAD_CHARS] if len(encoded) > HEAD_CHARS else encoded
-    return _file(Payload({"img": head})), len(encoded) * 3 // 4
+        return data[:HEAD_CHARS], len(data)
+    return _file(Payload({"img": encoded[:HEAD_CHARS]})), len(encoded) * 3 // 4
 
 
 def _file(payload: Payload) -> bytes:
