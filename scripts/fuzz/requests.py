@@ -109,7 +109,7 @@ class Requests:
         headers = [f"Content-Type: {kind}" for kind in (choose(TYPES),) if kind]
         headers += self._random.sample(HEADERS, choose((0, 0, 0, 1, 2)))
         if self._random.random() < 0.1:
-            body, headers = gzip.compress(body), [*headers, "Content-Encoding: gzip"]
+            body, headers = gzip.compress(body, mtime=0), [*headers, "Content-Encoding: gzip"]
         if self._random.random() < 0.4:
             path += "?" + self._query()
         if method in ("GET", "HEAD", "OPTIONS") and self._random.random() < 0.9:

@@ -410,7 +410,7 @@ def test_a_worker_killed_under_load_loses_no_request(stack: RunningStack) -> Non
 
 
 def test_new_connections_wait_for_whoever_was_killed(stack: RunningStack) -> None:
-    """supervisord holds the sockets: none is refused while nobody accepts, and none is reset."""
+    """supervisord holds the sockets: each connection waits while nobody accepts, and none is reset."""
     with Load(text_url(stack), is_positive, threads=4, keep_alive=False) as load:
         for names in (["nginx"], ["app:app_00", "app:app_01"]):
             before, answered = stack.pids(), load.answered

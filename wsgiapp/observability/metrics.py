@@ -13,7 +13,7 @@ import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram, multiprocess, values
 
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-KINDS = ("counter", "histogram", "gauge_livesum")
+KINDS = ("counter", "gauge_livesum", "histogram")
 FILE_BYTES = 64 * 1024  # as prometheus_client makes them
 
 
