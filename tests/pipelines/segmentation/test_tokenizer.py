@@ -15,22 +15,22 @@ Lcut = Callable[[str], list[str]]
 
 # What texts are made of. Each is an alphabet from which a piece of some characters is drawn.
 ALPHABETS: dict[str, Iterable[str]] = {
-    "Chinese": map(chr, range(0x4E00, 0xA000)),
-    "Chinese in no model": map(chr, range(0x9FC0, 0xA000)),
+    "Chinese": [*map(chr, range(0x4E00, 0xA000))],
+    "Chinese in no model": [*map(chr, range(0x9FC0, 0xA000))],
     "rare": [*map(chr, range(0x3400, 0x4E00)), *map(chr, range(0xF900, 0xFB00)), *map(chr, range(0x20000, 0x323B0))],
     "ASCII words": "abcxyzABCXYZ0123456789",
     "joined": "0123456789abcXYZ.-_%+#&",
-    "ASCII": map(chr, range(0x80)),
+    "ASCII": [*map(chr, range(0x80))],
     "blank": " \t\r\n\v\f\x1c\x85\xa0\u1680\u2003\u2028\u2029\u202f\u3000\ufeff\u200b",
     "punctuation": "，。！？、；：“”‘’（）《》…—·～",
-    "full width": map(chr, range(0xFF00, 0xFFF0)),
-    "kana": map(chr, range(0x3040, 0x3100)),
-    "Hangul": map(chr, range(0xAC00, 0xD7A4)),
+    "full width": [*map(chr, range(0xFF00, 0xFFF0))],
+    "kana": [*map(chr, range(0x3040, 0x3100))],
+    "Hangul": [*map(chr, range(0xAC00, 0xD7A4))],
     "other letters": "éßñøžÄÆαβγωДжйאבגابتกขค٣४０１",
-    "combining": map(chr, range(0x300, 0x370)),
+    "combining": [*map(chr, range(0x300, 0x370))],
     "emoji": "😀😂👍🏽👨‍👩‍👧❤️🇨🇳☕️✨1️⃣",
     "any": [*map(chr, range(0xD800)), *map(chr, range(0xE000, 0x110000, 7))],
-    "half a pair": map(chr, range(0xD800, 0xE000)),
+    "half a pair": [*map(chr, range(0xD800, 0xE000))],
 }
 
 
