@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from support.lexicon import give_lexicon
 from support.processes import REPOSITORY, SUPPORT, Process, free_port, python_module
 from wsgiapp.backend.interface import Target
-from wsgiapp.errors import InternalError, InvalidArgument, NotFound, RequestError, Unavailable
+from wsgiapp.errors import DeadlineExceeded, InternalError, InvalidArgument, NotFound, RequestError, Unavailable
 from wsgiapp.inference.batch_parity import BatchParity
 from wsgiapp.inference.batcher import BatchLimits
 from wsgiapp.inference.rows import Arrays
@@ -161,6 +161,40 @@ def test_switched_off(request: pytest.FixtureRequest) -> None:
     answers = site.predict_all(*FOUR)
     assert sums(answers) == SUMS_OF_FOUR
     assert site.server.counts() == [1, 1, 1, 1]
+
+
+def test_a_slow_model_that_is_called_alone_leaves_the_others_the_model_server_s_threads() -> None:
+    slow = Slow()
+    calls = SharedCalls("slow", slow, None, BatchLimits(), PADDING, max_single_calls=3)
+    row = {"ids": np.ones((1, 1), np.int64)}
+    in_flight = [gevent.spawn(calls.predict, TARGET, row, time.monotonic() + 30) for _ in range(9)]
+    gevent.sleep(0.01)
+    late = gevent.spawn(calls.predict, TARGET, row, time.monotonic() + 0.01)
+    gone = gevent.spawn(calls.predict, TARGET, row, time.monotonic() + 30)
+    with pytest.raises(DeadlineExceeded, match="waited for its turn"):
+        late.get(timeout=10)
+    gone.kill()
+    slow.answers.set()
+    gevent.joinall(in_flight, timeout=10, raise_error=True)
+    assert (slow.count, slow.max_inflight) == (9, 3)
+    assert all(each.value.queue_seconds > 0 for each in in_flight[3:]), "the wait is told as such"
+
+
+class Slow(Sums):
+    """Answers nobody before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = gevent.event.Event()
+        self.inflight = self.max_inflight = self.count = 0
+
+    def predict(self, target: Target, inputs: Arrays, deadline: float) -> tuple[dict[str, np.ndarray], int]:
+        self.count += 1
+        self.inflight += 1
+        self.max_inflight = max(self.max_inflight, self.inflight)
+        self.answers.wait()
+        self.inflight -= 1
+        return super().predict(target, inputs, deadline)
 
 
 def test_a_version_that_mixes_rows_is_called_one_by_one(site: Site) -> None:

@@ -72,6 +72,7 @@ class DataPlane:
         self._backend = backend
         self._passthrough = passthrough
         self._admission = admission
+        self._room = admission.room
         self._default_deadline_seconds = default_deadline_seconds
         self._warm: set[str] = set()
         self._status_calls = 0
@@ -96,7 +97,7 @@ class DataPlane:
     def require_room(self, model: str, options: CallOptions = DEFAULT) -> None:
         """Raise `Overloaded` where one more prediction would be: before its body is parsed, which costs as much."""
         lane = self._admission.lane(model)
-        if lane.is_busy:
+        if lane.inflight >= lane.limit.limit or self._room.held >= self._room.max_held:
             lane.require_room(options.seconds(self._max_seconds(model)), is_batch=options.is_batch)
 
     def infer(self, model: str, payload: Payload, choice: Choice = ANY, options: CallOptions = DEFAULT) -> Answer:

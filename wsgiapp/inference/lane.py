@@ -63,14 +63,9 @@ class Lane:
         took = self._room.clock() - self._busy_since
         return ahead * took / max(1, self.inflight) if took > self._room.max_wait_seconds else 0.0
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether one more request would have to wait, or be rejected."""
-        return self.inflight >= self.limit.limit or self._room.held >= self._room.max_held
-
     def require_room(self, seconds: float, *, is_batch: bool = False) -> None:
         """Raise `Overloaded` where a request with a deadline in `seconds` would be rejected."""
-        if self.is_busy:
+        if self.inflight >= self.limit.limit or self._room.held >= self._room.max_held:
             self._make_room(seconds, is_batch)
 
     def admit(self, cost: float, deadline: float, *, is_batch: bool = False) -> "Admitted":

@@ -167,6 +167,7 @@ def test_what_is_no_right_answer_is_counted_by_kind(said: bytes, kind: str) -> N
     assert outcome.right == 0 and outcome.throughput == 0
     assert set(outcome.errors) == {kind}
     assert outcome.sample.startswith(kind)
+    assert len(outcome.rejections) == (outcome.errors[kind] if kind == "status 503" else 0)
 
 
 def test_a_wrong_answer_among_right_ones() -> None:
