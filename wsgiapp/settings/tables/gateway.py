@@ -134,7 +134,7 @@ class Limits:
         50_000_000, "width x height of an image in pixels, read from its header: 150 MB once decoded", RESTART, Range(1)
     )
     decoded_bytes: int = setting(
-        256 * 2**20,
+        224 * 2**20,
         "bytes that all pictures together may take in a worker while they are decoded, reckoned from their headers; "
         "the others wait in line, and one that needs more is answered 413; with the default a worker stays below "
         "400 MB",
