@@ -17,7 +17,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 MILLION = 1_000_000
 # Width and height of pictures of so many million pixels.
 SIDES = {50: (10_000, 5_000), 39: (7_800, 5_000), 33: (6_600, 5_000), 29: (5_800, 5_000), 20: (5_000, 4_000)}
-SIDES |= {18: (4_500, 4_000), 15: (5_000, 3_000), 14: (4_000, 3_500), 10: (4_000, 2_500), 1: (1_000, 1_000)}
+SIDES |= {
+    18: (4_500, 4_000),
+    15: (5_000, 3_000),
+    14: (4_000, 3_500),
+    10: (4_000, 2_500),
+    9: (3_600, 2_500),
+    1: (1_000, 1_000),
+}
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -209,7 +216,7 @@ PICTURES: Mapping[str, Callable[[], bytes]] = {
     "TIFF, its size twice": tiff_twice,
     "TIFF, one strip, 8 bits": partial(tiff, SIDES[20], 3, 8),
     "TIFF, one strip, 16 bits": partial(tiff, SIDES[15], 3, 16),
-    "TIFF, one strip, 16 bits, alpha": partial(tiff, SIDES[10], 4, 16, [(338, 3, [2])]),
+    "TIFF, one strip, 16 bits, alpha": partial(tiff, SIDES[9], 4, 16, [(338, 3, [2])]),
     "TIFF, one strip, turned": partial(tiff, SIDES[15], 3, 8, [(274, 3, [6])]),
     "TIFF, one strip, too large": partial(tiff, SIDES[50], 3, 8),
     "TIFF, a large tile": partial(tiff, (16, 16), 3, 8, [(322, 4, [5_600]), (323, 4, [5_600])]),

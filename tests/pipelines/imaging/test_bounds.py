@@ -216,6 +216,16 @@ def test_data_behind_the_last_pixel_of_a_png_is_rejected() -> None:
     assert header and header.more_bytes > MemoryBudget().max_bytes // 3, "it counts as a large one"
 
 
+def test_the_size_is_checked_before_the_work() -> None:
+    """Of two faults the size is found: to go through either file would take long, and longer for more pixels."""
+    clears = bytearray(pictures.gif_of_clears(3_000_000))
+    clears[6:10] = struct.pack("<2H", 60_000, 60_000)
+    data = bytearray(pictures.png_with_tail(4200 * MEGABYTE))
+    data[16:24] = struct.pack(">2I", 1_000_000, 1_000_000)
+    for file in (clears, data):
+        rejected(bytes(file), "img: .* pixels; the limit is")
+
+
 def test_png_photographs_of_some_megabytes_are_read() -> None:
     """As is noise, which cannot be compressed."""
     for level in (0, 1):
