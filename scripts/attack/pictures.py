@@ -234,7 +234,7 @@ PICTURES: Mapping[str, Callable[[], bytes]] = {
     "PNG, an animation": partial(png_animation, SIDES[10]),
     "PNG, 900 texts of 7.9 MB": partial(png_with_texts, 900, 7_900_000),
     "PNG, 12 GB behind its pixels": partial(png_with_tail, 12_000 * MILLION),
-    "PNG, 3.5 GB behind its pixels": partial(png_with_tail, 3_500 * MILLION),
+    "PNG, 2.4 GB behind its pixels": partial(png_with_tail, 2_400 * MILLION),
     "JPEG, turned": partial(jpeg_turned, SIDES[50]),
     "JPEG, progressive": partial(jpeg, SIDES[39], progressive=True),
     "JPEG, 15 scans": partial(jpeg, SIDES[39], progressive=True, scans=15),
