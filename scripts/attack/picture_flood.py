@@ -34,10 +34,11 @@ def main() -> None:
 def _flood(url: str, file: bytes, good: bytes, pids: Sequence[str]) -> Sequence[str]:
     for pid in pids:
         Path(f"/proc/{pid}/clear_refs").write_text(PEAK_RESET)
-    started, beside = time.monotonic(), []
+    started = time.monotonic()
+    beside: list[float] = []
     with ThreadPoolExecutor(AT_ONCE) as threads:
         answers = [threads.submit(_send, url, file) for _ in range(AT_ONCE)]
-        while not all(answer.done() for answer in answers):
+        while not beside or not all(answer.done() for answer in answers):
             status, seconds = _send(url, good)
             beside.append(seconds if status == 200 else float("inf"))
     statuses = Counter(answer.result()[0] for answer in answers)

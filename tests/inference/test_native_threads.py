@@ -5,7 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import gevent
 import pytest
@@ -128,6 +128,29 @@ def test_what_a_task_raises_is_raised_and_gives_all_back() -> None:
     for _ in range(3):
         with pytest.raises(ValueError, match="no picture"):
             threads.run(in_(FAR), fails)
+
+
+def test_what_was_raised_keeps_nothing_in_memory() -> None:
+    """Its frames have the payload; a cycle would keep it until the garbage collector comes."""
+
+    class Payload:
+        pass
+
+    def fails(payload: Payload) -> None:
+        raise ValueError("no picture")
+
+    budget = MemoryBudget(100 * MILLION)
+    threads, payload = NativeThreads(1, budget), Payload()
+    gone = weakref.ref(payload)
+    gc.disable()
+    try:
+        with suppress(ValueError):
+            threads.run(in_(FAR), fails, payload)
+        del payload
+        threads.run(in_(FAR), int)  # the thread lets go of its last task
+        wait_until(lambda: gone() is None)
+    finally:
+        gc.enable()
 
 
 def test_event_loops_share_the_budget() -> None:

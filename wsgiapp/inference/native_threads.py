@@ -54,12 +54,11 @@ class NativeThreads:
             value, error = self._run(turn, deadline, function, arguments)
             if error is None:
                 return value
-            if not isinstance(error, _MustWait):
-                try:
+            try:
+                if not isinstance(error, _MustWait):
                     raise error
-                finally:
-                    # It refers to this frame, and this frame to it: the picture would stay until the collector comes.
-                    del error, arguments
+            finally:
+                del error  # its frames hold the whole payload; raised, it holds this one, too, and that held it
             self._wait(turn, deadline)
 
     def _run(self, turn: Turn, deadline: float, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -5,7 +5,7 @@ from bisect import bisect
 from collections import deque
 from collections.abc import Callable
 
-# Of the whole memory. A photograph of 12 million pixels, 37 MB, is small with the default of 256 MB.
+# Of the whole memory. A photograph of 12 million pixels, 37 MB, is small with the default of 235 MB.
 SMALL_SHARE = 1 / 6
 # What a turn costs besides its bytes.
 TURN_BYTES = 2**20

@@ -14,7 +14,7 @@ class MemoryBudget:
     ended by an exception and begun again when there is room, so it reserves before it does anything that costs.
     """
 
-    def __init__(self, max_bytes: int = 256 * MEBIBYTE) -> None:
+    def __init__(self, max_bytes: int = 224 * MEBIBYTE) -> None:
         self.max_bytes = max_bytes
         self._thread = threading.local()
 

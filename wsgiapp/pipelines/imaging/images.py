@@ -62,14 +62,21 @@ def _header(field: str, data: bytes, limits: ImageLimits) -> Header:
         raise InvalidField(field, "empty")
     try:
         header = read_header(data)
+        if header is None:
+            raise Unsupported("not an image (JPEG, PNG, WebP, GIF, BMP or TIFF)")
+        _limit_size(field, header, limits)
+        header.check()
     except Unsupported as exc:
         raise InvalidField(field, str(exc)) from exc
     except CutOff as exc:
         raise InvalidField(field, DAMAGED) from exc
     except ValueError as exc:
         raise InvalidField(field, "an image file with a broken header") from exc
-    if header is None:
-        raise InvalidField(field, "not an image (JPEG, PNG, WebP, GIF, BMP or TIFF)")
+    limits.memory.reserve(min(limits.memory.max_bytes, header.peak_bytes + header.more_bytes))
+    return header
+
+
+def _limit_size(field: str, header: Header, limits: ImageLimits) -> None:
     for width, height in ((header.width, header.height), header.tile):
         if width * height > limits.pixels:
             raise TooLarge(field, f"{width} x {height} pixels; the limit is {limits.pixels:,} pixels")
@@ -79,8 +86,6 @@ def _header(field: str, data: bytes, limits: ImageLimits) -> Header:
             f"{header.width} x {header.height} pixels, which take {header.peak_bytes:,} bytes to decode from a file of "
             f"this kind; the limit is {limits.memory.max_bytes:,} bytes",
         )
-    limits.memory.reserve(min(limits.memory.max_bytes, header.peak_bytes + header.more_bytes))
-    return header
 
 
 def _decode(field: str, data: bytes, header: Header) -> np.ndarray:

@@ -280,7 +280,7 @@ class Limits:
         Range(1024, MAX_NGINX_NUMBER),
     )
     decoded_bytes: int = setting(
-        256 * 2**20,
+        224 * 2**20,
         "bytes that all pictures together may take in a worker while they are decoded, reckoned from their headers; "
         "the others wait in line, and one that needs more is answered 413; with the default a worker stays below "
         "400 MB",

@@ -5,7 +5,7 @@ seconds. Encoders clear when the table is full, and those that do not compress, 
 """
 
 import struct
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from wsgiapp.pipelines.imaging.headers.header import MAX_PARTS, Header, Unsuppor
 SIGNATURE = b"GIF8"
 # Codes of the frame, its place in the canvas with four channels, what is restored later, and the copy given out.
 PIXEL_BYTES = 1 + 4 + 4 + 4
-MAX_CLEARS, PIXELS_A_CLEAR = 2_000, 200
+MAX_CLEARS = 10_000
 MAX_BLOCKS = 100_000  # 255 bytes each
 TABLE_CODES, MAX_CODE_BITS = 4096, 12
 CODES_AT_ONCE = (256, TABLE_CODES)
@@ -35,8 +35,8 @@ def read(data: bytes) -> Header:
             break
         local = data[position + 9]
         position += 10 + (3 << (1 + (local & 7)) if local & 0x80 else 0)
-        _limit_clears(data[position], _blocks(data, position + 1), MAX_CLEARS + width * height // PIXELS_A_CLEAR)
-        return Header(width, height, width * height * PIXEL_BYTES, alpha=True)  # each frame says whether it is
+        check = partial(_limit_clears, data, position)
+        return Header(width, height, width * height * PIXEL_BYTES, alpha=True, check=check)  # each frame has its own
     raise ValueError("no frame")
 
 
@@ -62,8 +62,9 @@ def _blocks(data: bytes, position: int) -> np.ndarray:
     raise ValueError("too many blocks")
 
 
-def _limit_clears(min_bits: int, codes: np.ndarray, limit: int) -> None:
-    """Raise `Unsupported` for more clear codes than that; end codes, which clear too, count as such."""
+def _limit_clears(data: bytes, position: int) -> None:
+    """Raise `Unsupported` for more clear codes than encoders write; end codes, which clear too, count as such."""
+    min_bits, codes = data[position], _blocks(data, position + 1)
     if not 2 <= min_bits < MAX_CODE_BITS:
         raise ValueError("no size of codes")
     layout, clear = _layout(min_bits), 1 << min_bits
@@ -71,7 +72,7 @@ def _limit_clears(min_bits: int, codes: np.ndarray, limit: int) -> None:
     while position < end:
         position = _next_clear(codes, position, end, clear, layout)
         clears += 1
-        if clears > limit:
+        if clears > MAX_CLEARS:
             raise Unsupported("a GIF that begins its table of codes again and again; save it again")
 
 

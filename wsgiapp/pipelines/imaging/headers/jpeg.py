@@ -3,17 +3,15 @@
 import struct
 from dataclasses import replace
 
-import numpy as np
-
 from wsgiapp.pipelines.imaging.headers.header import MAX_PARTS, Header, Unsupported
 from wsgiapp.pipelines.imaging.orientation import UPRIGHT, read_orientation
 
 SIGNATURE = b"\xff\xd8\xff"
 # Progressive JPEGs have about 10.
 MAX_SCANS = 100
-# A scan of next to no data takes 0.6 ns a pixel: 13 scans of 44 million pixels, 100 of 6 million, take 0.4 s.
+# A scan of next to no data takes 0.6 ns a pixel: 15 scans of 39 million pixels, 100 of 6 million, take 0.4 s.
 MAX_SCANNED_PIXELS = 600_000_000
-END = b"\xff\xd9"
+END, SCAN = b"\xff\xd9", b"\xff\xda"
 EXIF = b"Exif\0\0"
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 BLOCK, COEFFICIENT_BYTES = 8, 2
@@ -70,8 +68,7 @@ def _require_end(data: bytes, scan: int) -> None:
 
 def _limit_scans(data: bytes, pixels: int) -> None:
     """A scan goes through all pixels, and takes some twenty bytes."""
-    values = np.frombuffer(data, np.uint8)
-    scans = np.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
+    scans = data.count(SCAN)
     if scans > MAX_SCANS or scans * pixels > max(MAX_SCANNED_PIXELS, pixels):
         limit = min(MAX_SCANS, max(1, MAX_SCANNED_PIXELS // max(1, pixels)))
         raise Unsupported(f"a JPEG of more than {limit} scans; save it again, as a baseline one")

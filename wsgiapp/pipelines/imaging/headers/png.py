@@ -6,8 +6,9 @@ is counted where it could be much.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from isal import isal_zlib
@@ -22,7 +23,7 @@ SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 LEFT_OUT = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
 # Deflate makes at most 1,032 bytes of one, and zlib 2.5 GB of zeros a second. To count them takes a quarter of the time
 # that decoding takes.
-MAX_UNCOUNTED, MAX_RATIO = 4_000_000_000, 1032
+MAX_UNCOUNTED, MAX_RATIO = 2_500_000_000, 1032
 INFLATED_AT_ONCE = 1 << 20
 # Data that cannot be compressed grows by a few bytes a block.
 SLACK = 1 << 16
@@ -56,9 +57,17 @@ def read(data: bytes) -> Header:
     exif = next((chunk for chunk in chunks if chunk.kind == b"eXIf"), None)
     if exif and not animated:  # OpenCV does not look for it then
         header = replace(header, orientation=read_orientation(data[exif.start + 8 : exif.start + 8 + exif.length]))
-    more = _limit_inflated(data, chunks, height * (1 + width * SAMPLES[colours] * depth // 8 + 1))
-    peak = width * height * _pixel_bytes(header, colours, depth, animated=animated)
-    return replace(header, peak_bytes=peak, more_bytes=more)
+    view = memoryview(data)
+    pieces = [view[each.start + 8 : each.start + 8 + each.length] for each in chunks if each.kind == b"IDAT"]
+    packed = sum(map(len, pieces))
+    is_counted = packed * MAX_RATIO > MAX_UNCOUNTED
+    size = height * (1 + width * SAMPLES[colours] * depth // 8 + 1)
+    return replace(
+        header,
+        peak_bytes=width * height * _pixel_bytes(header, colours, depth, animated=animated),
+        more_bytes=0 if is_counted else packed * MAX_RATIO // INFLATED_AS_ONE,
+        check=partial(_limit_inflated, pieces, packed, size, is_counted=is_counted),
+    )
 
 
 def _pixel_bytes(header: Header, colours: int, depth: int, *, animated: bool) -> int:
@@ -97,22 +106,14 @@ def _without_texts(data: bytes, chunks: list[_Chunk]) -> bytes | None:
     return SIGNATURE + b"".join(data[chunk.start : chunk.start + 12 + chunk.length] for chunk in kept)
 
 
-def _limit_inflated(data: bytes, chunks: list[_Chunk], size: int) -> int:
-    """Raise `Unsupported` for pixel data that is, or inflates to, much more than the `size` bytes of the picture.
-
-    Where it was not counted, the bytes that stand for the time it may take.
-    """
-    view = memoryview(data)
-    pieces = [view[each.start + 8 : each.start + 8 + each.length] for each in chunks if each.kind == b"IDAT"]
-    packed = sum(map(len, pieces))
-    is_counted = packed * MAX_RATIO > MAX_UNCOUNTED
+def _limit_inflated(pieces: Sequence[memoryview], packed: int, size: int, *, is_counted: bool) -> None:
+    """Raise `Unsupported` for pixel data that is, or inflates to, much more than the `size` bytes of the picture."""
     too_much = packed > size + size // 4 + SLACK
     if too_much or (is_counted and _inflates_beyond(pieces, 2 * size + INFLATED_AT_ONCE)):
         raise Unsupported("a PNG whose data goes on behind its last pixel; save it again")
-    return 0 if is_counted else packed * MAX_RATIO // INFLATED_AS_ONE
 
 
-def _inflates_beyond(pieces: Iterable[memoryview], limit: int) -> bool:
+def _inflates_beyond(pieces: Sequence[memoryview], limit: int) -> bool:
     inflater, size = isal_zlib.decompressobj(), 0
     try:
         for piece in pieces:

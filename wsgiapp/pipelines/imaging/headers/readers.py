@@ -25,7 +25,8 @@ READERS: Mapping[bytes, Callable[[bytes], Header]] = {
 def read_header(data: bytes) -> Header | None:
     """The header of an image file, or nothing for one of another kind.
 
-    Raises `Unsupported`, and `ValueError` for a header that is broken or ambiguous.
+    Raises `Unsupported`, and `ValueError` for a header that is broken or ambiguous. It takes no longer for a large
+    picture: what does, is left to the header's `check`.
     """
     for signature, reader in READERS.items():
         if data.startswith(signature):
