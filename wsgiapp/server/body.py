@@ -51,11 +51,11 @@ class Body(pywsgi.Input):
 
     def read(self, length: int | None = None) -> bytes:
         """As any stream's. Raises `OSError` for a client that has gone or is too slow, and for what is not chunked."""
-        return self._read(super().read, length)
+        return self._read(self._do_read if self._chunks is None else self._chunked_read, length)
 
     def readline(self, size: int | None = None) -> bytes:
         """See `read`."""
-        return self._read(super().readline, size)
+        return self._read(self._do_readline if self._chunks is None else self._chunked_readline, size)
 
     def time_out(self) -> None:
         """The client was too slow: whoever reads gets `TimeoutError`."""
@@ -74,6 +74,8 @@ class Body(pywsgi.Input):
         self.is_broken = True
 
     def _read(self, reader: Callable[[int | None], bytes], size: int | None) -> bytes:
+        if size is not None and size < 0:
+            size = None
         if not self.deadline:
             self.deadline = time.monotonic() + self._limits.body_seconds
         self._limits.bodies[self] = None
@@ -93,12 +95,19 @@ class Body(pywsgi.Input):
         if wanted <= 0:
             return b""
         self._send_100_continue()
-        if use_readline:
-            data: bytes = self.rfile.readline(wanted)
-            if len(data) < wanted and not data.endswith(b"\n"):
-                raise OSError("the body ends too early")
-        else:
-            data = self._take(wanted)
+        data = self._take(wanted)
+        self.position += len(data)
+        return data
+
+    def _do_readline(self, size: int | None) -> bytes:
+        left = (self.content_length or 0) - self.position
+        wanted = left if size is None else min(left, size)
+        if wanted <= 0:
+            return b""
+        self._send_100_continue()
+        data: bytes = self.rfile.readline(wanted)
+        if len(data) < wanted and not data.endswith(b"\n"):
+            raise OSError("the body ends too early")
         self.position += len(data)
         return data
 
@@ -106,7 +115,13 @@ class Body(pywsgi.Input):
         if self._chunks is None:
             return b""
         self._send_100_continue()
-        return self._chunks.readline(length) if use_readline else self._chunks.read(length, self._take)
+        return self._chunks.read(length, self._take)
+
+    def _chunked_readline(self, size: int | None) -> bytes:
+        if self._chunks is None:
+            return b""
+        self._send_100_continue()
+        return self._chunks.readline(size)
 
     def _take(self, size: int) -> bytes:
         """So many bytes, in pieces as they come: the deadline moves on with each."""

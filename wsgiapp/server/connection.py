@@ -13,7 +13,6 @@ from email.utils import formatdate
 from typing import Any, Protocol
 
 from gevent import pywsgi
-from gevent.hub import get_hub
 
 from wsgiapp.server.body import Body, BodyLimits
 from wsgiapp.server.client_watch import ClientWatch
@@ -32,6 +31,8 @@ log = logging.getLogger(__name__)
 MAX_JOINED_BYTES = 256 * 1024
 # For the request of a client for whom there is no room.
 TURN_AWAY_SECONDS = 1.0
+# A client may send many requests at once (pipelining): those that are answered for so long, others wait.
+MAX_TURN_SECONDS = 0.002
 TOO_SLOW = "the head did not arrive in time"
 # Old clients end a body with one more than they announce (RFC 9112, 2.2).
 EMPTY_LINES = (b"\r\n", b"\n")
@@ -45,6 +46,7 @@ class Serving(BodyLimits, Forms, Protocol):
     max_request_line_bytes: int
     idle_seconds: float
     header_seconds: float
+    loop: Any  # gevent's
     idle: dict[Any, float]  # connections that wait for a request, and since when
     heads: dict[Any, float]  # connections whose request has begun, and when its head must be whole
     date: str  # the header for now
@@ -64,14 +66,14 @@ class Handler(pywsgi.WSGIHandler):
     keeps_alive = True  # otherwise the connection closes with its first answer
     has_room = True  # otherwise its request is answered 503
     timed_out = False  # the server has ended what was to be read
-    _turn = -1  # of the event loop, in which the last request was answered
+    # The turn of the event loop in which the last request was looked for, and when the first one of that turn was.
+    _turn, _turn_began = -1, 0.0
 
     def handle_one_request(self) -> Any:
         """Answer one request; true while the connection may bring another one."""
         if not self.has_room:
             self._turn_away()
             return None
-        self._let_others_go_first()
         if not self._has_begun():
             return None
         heads = self.server.heads
@@ -109,17 +111,16 @@ class Handler(pywsgi.WSGIHandler):
         self.response_headers = headers
         return self._no_write
 
-    def _let_others_go_first(self) -> None:
-        """A client may send many requests at once (pipelining); between two of them the loop turns."""
-        loop = get_hub().loop
-        if loop.iteration == self._turn:
-            give_way()
-        self._turn = loop.iteration
-
     def _has_begun(self) -> bool:
         """Whether there is another request. Waiting for it may take the idle time."""
+        now = time.monotonic()
+        turn = self.server.loop.iteration
+        if turn != self._turn:
+            self._turn, self._turn_began = turn, now
+        elif now > self._turn_began + MAX_TURN_SECONDS:
+            give_way()
         waiting = self.server.idle
-        waiting[self] = time.monotonic()
+        waiting[self] = now
         if self.server.closing:
             self.end_of_requests()
         try:

@@ -9,6 +9,11 @@ from wsgiapp.web.request import LOG_KEY, client_address, request_id
 from wsgiapp.web.response import json_bytes
 
 SUBJECT = "HTTP_X_CLIENT_SUBJECT"  # of the client's certificate, which Nginx has verified
+# Of a line that is longer, each text is cut: clients choose paths, names and addresses, and a few requests with long
+# ones would push everybody else's out of the log that is kept.
+MAX_LINE_BYTES = 2048
+MAX_TEXT_CHARS = 256
+
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -52,4 +57,11 @@ def access_line(environ: dict[str, Any], seconds: float) -> bytes:
     }
     if SUBJECT in environ and not environ.get("REMOTE_ADDR"):  # by TCP it would be the client's own word
         facts["subject"] = environ[SUBJECT]
-    return json_bytes(facts)
+    line = json_bytes(facts)
+    if len(line) <= MAX_LINE_BYTES:
+        return line
+    return json_bytes({name: _bounded(value) if isinstance(value, str) else value for name, value in facts.items()})
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]}... ({len(text)} characters)"
