@@ -10,7 +10,7 @@ from wsgiapp.deployment.stack_settings import stack_settings
 from wsgiapp.errors import SettingsError
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
-from wsgiapp.settings.started import NAME, Started, forget, open_secrets, process_settings, run_folder
+from wsgiapp.settings.started import NAME, Started, forget, process_settings, run_folder
 
 TOML = """
 [http]
@@ -180,15 +180,3 @@ def test_what_an_earlier_version_started_knows_nothing_of_new_settings(first: di
     Started.now(settings, first).write(settings.run)
     assert process_settings(in_worker).backend.call_address == f"unix:{settings.run}/modelserver.sock"
     assert process_settings(first).backend.call_address == settings.backend.address, "one that was started by hand"
-
-
-def test_a_secret_in_a_file_that_everybody_reads_is_told(first: dict[str, str]) -> None:
-    file = Path(first["WSGIAPP_CONF"]) / "wsgiapp.toml"
-    file.write_text(TOML + f'[management]\ntoken = "{SECRET}"\n')
-    without = {name: value for name, value in first.items() if name != "WSGIAPP_MANAGEMENT_TOKEN"}
-    (line,) = open_secrets(load_settings(without), without)
-    assert "every user of this machine can read it, and so management.token" in line
-    assert SECRET not in line
-    assert not open_secrets(load_settings(first), first), "that of the variable counts"
-    file.chmod(0o640)
-    assert not open_secrets(load_settings(without), without)

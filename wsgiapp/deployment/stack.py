@@ -17,7 +17,7 @@ from wsgiapp.deployment.render import nginx_files, render, restore_nginx_files
 from wsgiapp.deployment.supervisor import POLL_SECONDS, Process, Supervisor
 from wsgiapp.errors import StackError
 from wsgiapp.settings.schema import Settings
-from wsgiapp.settings.started import Started, forget, open_secrets
+from wsgiapp.settings.started import Started, forget
 
 START_SECONDS = 120.0
 LOAD_SECONDS = 15.0  # a version that cannot be loaded has failed some times by then
@@ -114,7 +114,7 @@ class Stack:
 
     def _start(self, environ: Mapping[str, str]) -> list[str]:
         before, self._settings = self._settings, self._wanted
-        notices = [*check_before_start(self._settings), *open_secrets(self._settings, environ)]
+        notices = check_before_start(self._settings)
         render(self._settings)
         self._prepare_container()
         _end_orphans(before)

@@ -142,19 +142,6 @@ def process_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return started.applied(settings) if started else settings
 
 
-def open_secrets(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """The secrets in a file that everybody may read, one line each."""
-    file = settings.conf / "wsgiapp.toml"
-    if not file.stat().st_mode & 0o004:
-        return []
-    values = {key: value for key, value, declaration in _values(settings, "") if declaration.secret}
-    return [
-        f"{file}: every user of this machine can read it, and so {key}; `chmod 640`, for the stack's group"
-        for variable, key in SECRETS.items()
-        if variable not in environ and values[key] != _digest("", "")
-    ]
-
-
 def run_folder(environ: Mapping[str, str]) -> Path:
     """Where the stack that an environment speaks of keeps its files."""
     return Path(environ.get(HOME) or REPOSITORY / "var").absolute() / "run"
