@@ -72,7 +72,7 @@ SUPERVISORD = {"supervisord.conf", "supervisor.d"}
 # Without Nginx supervisord binds the port itself; the launcher of the container reads its settings when it starts.
 WITHOUT_NGINX = ("http.host", "http.port")
 # It says as whom the command itself goes on.
-COMMAND_ITSELF = ("app.user",)
+COMMAND_ALONE = ("app.user",)
 ROWS = [row for row in reference.rows() if not row.key.startswith("models.")]
 
 
@@ -92,4 +92,4 @@ def test_a_rolling_restart_is_enough(row: reference.Row, tmp_path: Path) -> None
     if row.after_change == "make restart":
         assert not changed & SUPERVISORD, row.key
     else:
-        assert changed & SUPERVISORD or row.key.startswith(("container.", *WITHOUT_NGINX, *COMMAND_ITSELF)), row.key
+        assert changed & SUPERVISORD or row.key.startswith(("container.", *WITHOUT_NGINX, *COMMAND_ALONE)), row.key

@@ -20,7 +20,8 @@ from wsgiapp.deployment.supervisor import Supervisor
 from wsgiapp.errors import RequestError, StackError
 from wsgiapp.management.models_file import ModelsFile
 from wsgiapp.settings.conversion import literal
-from wsgiapp.settings.schema import REPOSITORY, Settings
+from wsgiapp.settings.declaration import declarations
+from wsgiapp.settings.schema import REPOSITORY, TABLES, Settings
 
 # Who is chosen where `app.user` names nobody: one that was made for the service, or the one that Debian has for such.
 CHOICES = ("wsgiapp", "www-data")
@@ -130,7 +131,7 @@ def become(settings: Settings, user: User, arguments: Sequence[str], environ: Ma
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise StackError('setpriv is missing, which util-linux has; without it, `app.user = "root"` runs all as root')
-    kept = ",+net_bind_service" if settings.http.port < _first_free_port() else ""
+    kept = ",+net_bind_service" if min(_ports(settings)) < _first_free_port() else ""
     options = [f"--{kind}-caps=-all{kept}" for kind in ("inh", "ambient")]
     if _capabilities() >> CAP_SETPCAP & 1:
         options.append(f"--bounding-set=-all{kept}")
@@ -212,6 +213,14 @@ def _owner(pid: int) -> int | None:
 def _capabilities() -> int:
     status = Path("/proc/self/status").read_text()
     return int(status.partition("CapEff:")[2].split()[0], 16)
+
+
+def _ports(settings: Settings) -> Iterator[int]:
+    """Those that something may have to listen on."""
+    for name in TABLES:
+        table = getattr(settings, name)
+        ports = (getattr(table, field.name) for field, _ in declarations(type(table)) if field.name.endswith("port"))
+        yield from filter(None, ports)  # 0: none
 
 
 def _first_free_port() -> int:

@@ -99,7 +99,7 @@ def serve(flags: Flags, config: ModelServerConfig, stop: threading.Event) -> boo
             config_file.stop(0)
         if rest:
             rest.stop(remaining(deadline))
-        for stopped in [listener.server.stop(remaining(deadline)) for listener in listeners]:
+        for stopped in [listener.stop(remaining(deadline)) for listener in listeners]:
             stopped.wait()
         return reconciler.stop(CLOSE_SECONDS)
     finally:

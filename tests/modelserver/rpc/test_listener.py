@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from support.fake_servable import FakeServable, signature
 from support.processes import free_port, poll
-from support.serving_client import ServingClient, failure, model_spec, outputs_of, predict_request
+from support.serving_client import ServingClient, connected, failure, model_spec, outputs_of, predict_request
 from support.version_folders import VersionFolders
 from wsgiapp.errors import SettingsError
 from wsgiapp.modelserver.rpc import management_service
@@ -83,7 +83,7 @@ class Served:
         for channel in self.channels:
             channel.close()
         for listener in self.listeners:
-            listener.server.stop(0).wait()
+            listener.stop(0).wait()
 
 
 @pytest.fixture
@@ -186,6 +186,19 @@ def test_calls_that_never_send_their_message_keep_nobody_at_the_socket_waiting(s
     done.set()
     for each in held:
         each.cancel()
+
+
+def test_a_server_takes_the_socket_of_another_one_which_leaves_it_alone(served: Served) -> None:
+    second = Listener(served.addresses[1], manages=True)
+    predictions = PredictionService(served.models, InferenceOptions(), Admission())  # type: ignore[arg-type]
+    add_prediction_service(predictions, second.server)
+    second.open()
+    served.listeners[1].stop(0).wait()
+    with connected(served.addresses[1]) as client:
+        assert predict(client, "quick") == [1.0]
+    second.stop(0).wait()
+    assert not served.socket.exists()
+    assert [path.name for path in served.socket.parent.iterdir()] == ["m"], "nothing is left"
 
 
 def test_a_socket_path_that_cannot_be_is_named(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,7 @@ class Listener:
         `slots` are those of `Admission`.
         """
         self.address = address
+        self._socket: tuple[Path, int] | None = None
         pools = {STATUS: _Threads(STATUS_THREADS, "status"), LONG: _Threads(LONG_THREADS, "management")}
         self.server = grpc.server(
             _Threads(PREDICTION_THREADS + slots, "call"),
@@ -67,26 +70,35 @@ class Listener:
     def open(self, tls: grpc.ServerCredentials | None = None) -> None:
         """Listen and serve. Raises `SettingsError` for too long a path, `RuntimeError` for a port that is taken.
 
-        A socket is for this user and the group.
+        A socket is for this user and its group. It takes the place of another server's in one step, so that clients
+        find either of them while one follows the other.
         """
-        path = self.address.removeprefix(UNIX)
-        is_unix = path != self.address
-        if is_unix and len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        path = Path(self.address.removeprefix(UNIX)) if self.address.startswith(UNIX) else None
+        beside = path.with_name(f".{os.getpid()}") if path else None
+        if max((len(os.fsencode(each)) for each in (path, beside) if each), default=0) > MAX_SOCKET_PATH_BYTES:
             limit = f"longer than the {MAX_SOCKET_PATH_BYTES} bytes that a Unix socket's path can have"
             raise SettingsError(f"--grpc_socket_path={path}: {limit}; use a shorter one")
-        mask = os.umask(0o007) if is_unix else None
-        try:
-            if tls is None:
-                self.server.add_insecure_port(self.address)
-            else:
-                self.server.add_secure_port(self.address, tls)
-        finally:
-            if mask is not None:
-                os.umask(mask)
-        if is_unix:
-            os.chown(path, -1, os.getegid())  # whatever group its folder gives to what is made there
-            Path(path).chmod(0o660)
+        address = f"{UNIX}{beside}" if beside else self.address
+        if tls is None:
+            self.server.add_insecure_port(address)
+        else:
+            self.server.add_secure_port(address, tls)
+        if path and beside:
+            os.chown(beside, -1, os.getegid())  # whatever group its folder gives to what is made there
+            beside.chmod(0o660)
+            self._socket = path, beside.stat().st_ino
+            beside.replace(path)
         self.server.start()
+
+    def stop(self, seconds: float) -> threading.Event:
+        """Accept nothing more, and end what takes longer; what is returned is set when all has ended."""
+        if self._socket:
+            path, inode = self._socket
+            with suppress(FileNotFoundError):
+                if path.stat().st_ino == inode:  # and not that of a successor
+                    path.unlink()
+        stopped: threading.Event = self.server.stop(seconds)
+        return stopped
 
 
 class _Threads(ThreadPoolExecutor):
