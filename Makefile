@@ -18,7 +18,7 @@ TWO_FILES_AT_A_TIME = --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models up down status restart logs supervisorctl install-service uninstall-service test newest docs \
+.PHONY: help setup models up down status restart upgrade logs supervisorctl install-service uninstall-service test newest docs \
 	bench soak lint clean
 
 help: ## show the targets
@@ -57,6 +57,11 @@ status: .venv/installed ## show each process
 
 restart: .venv/installed ## restart the workers one by one, without losing a request
 	@$(BIN)/wsgiapp restart
+
+upgrade: ## fetch new code where there is an upstream, set it up, replace all processes without losing a request
+	@! git rev-parse --abbrev-ref '@{upstream}' >/dev/null 2>&1 || git pull --ff-only
+	@$(MAKE) --no-print-directory models
+	@$(BIN)/wsgiapp upgrade
 
 logs: .venv/installed ## follow all logs
 	@$(BIN)/wsgiapp logs

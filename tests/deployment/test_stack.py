@@ -387,7 +387,7 @@ def test_a_worker_killed_under_load_loses_no_request(stack: RunningStack) -> Non
 
 
 def test_new_connections_wait_for_whoever_was_killed(stack: RunningStack) -> None:
-    """supervisord holds the sockets: none is refused while nobody accepts, and none is reset."""
+    """supervisord holds the sockets: connections are neither rejected nor reset while nobody accepts."""
     with Load(text_url(stack), is_positive, threads=4, keep_alive=False) as load:
         for names in (["nginx"], ["app:app_00", "app:app_01"]):
             before, answered = stack.pids(), load.answered
@@ -505,6 +505,11 @@ def test_a_second_stack_beside_the_first_goes_without_a_trace(
             os.kill(int((second.home / "run/supervisord.pid").read_text()), signal.SIGKILL)
             again = second.wsgiapp("up")  # starts all of it beside what the killed supervisord left behind
             assert again.returncode == 0, again.stderr
+            before = second.pids()
+            if may_take_sockets():
+                upgrade = second.second_terminal().wsgiapp("upgrade")
+                assert (upgrade.returncode, upgrade.stdout) == (0, "all processes replaced\n"), upgrade.stderr
+                assert not set(second.pids().values()) & set(before.values())
         assert not load.failures or not may_take_sockets(), load.failures[:5]
         assert is_positive(fetch(text_url(second)).body)
         os.kill(second.pids()["nginx"], signal.SIGKILL)
