@@ -32,7 +32,7 @@ from wsgiapp.errors import (
     Unavailable,
     Unreachable,
 )
-from wsgiapp.tfserving.messages import ModelVersionStatus
+from wsgiapp.tfserving.messages import GetModelStatusResponse, ModelVersionStatus
 
 X = np.array([[2.0], [4.0]], np.float32)
 
@@ -210,6 +210,21 @@ def test_what_the_server_itself_calls_unavailable_is_an_answer() -> None:
         client.predict(Target("tiny"), {"x": X}, soon())
     assert not isinstance(caught.value, Unreachable)
     assert len(calls) == 1
+
+
+def test_a_call_that_a_draining_server_cancels_is_tried_again() -> None:
+    """grpcio's server does so with what comes between its stop and its client's knowing of it."""
+    calls = []
+
+    def draining(request: bytes, context: grpc.ServicerContext) -> bytes:
+        calls.append(request)
+        if len(calls) < 3:
+            context.abort(grpc.StatusCode.CANCELLED, "")
+        return GetModelStatusResponse(model_version_status=[ModelVersionStatus(version=7)]).SerializeToString()
+
+    with served(draining) as client:
+        assert [status.version for status in client.status(Target("tiny"), soon())] == [7]
+    assert len(calls) == 3
 
 
 def test_a_model_server_that_comes_back_is_used_again(tiny_versions: dict[int, Path], tmp_path: Path) -> None:

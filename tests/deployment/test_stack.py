@@ -287,8 +287,7 @@ def test_the_model_server_hanging(stack: RunningStack) -> None:
 def test_nginx_rejects_predictions_when_the_workers_are_full(tmp_path_factory: pytest.TempPathFactory) -> None:
     full = RunningStack(tmp_path_factory.mktemp("full"))
     full.variables["WSGIAPP_LIMITS_INFLIGHT"] = "16"  # so that Nginx lets 8 through to each of two workers, and 8 more
-    slow = full.home / "conf/wsgiapp.toml"
-    slow.write_text(re.sub(r"(?m)^deadline_seconds = .*$", "deadline_seconds = 60", slow.read_text()))
+    wait_for_predictions(full)
     words = "24 predictions are in flight; try again in a moment"
     try:
         up = full.wsgiapp("up")
@@ -335,6 +334,12 @@ def test_nginx_rejects_predictions_when_the_workers_are_full(tmp_path_factory: p
         assert "no live upstreams" not in (full.home / "log/nginx.log").read_text(), "a line for each would cost more"
     finally:
         full.wsgiapp("down")
+
+
+def wait_for_predictions(stack: RunningStack) -> None:
+    """However busy the machine is."""
+    path = stack.home / "conf/wsgiapp.toml"
+    path.write_text(re.sub(r"(?m)^deadline_seconds = .*$", "deadline_seconds = 60", path.read_text()))
 
 
 def post(client: http.client.HTTPConnection, path: str, fields: Any) -> None:
@@ -494,6 +499,7 @@ def test_a_second_stack_beside_the_first_goes_without_a_trace(
     stack: RunningStack, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     second = RunningStack(tmp_path_factory.mktemp("second"))
+    wait_for_predictions(second)
     taken = second.wsgiapp("up", WSGIAPP_HTTP_PORT=str(stack.port))
     assert taken.returncode == 1
     assert f"http.port: cannot listen on 127.0.0.1:{stack.port}" in taken.stderr

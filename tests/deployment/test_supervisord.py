@@ -34,10 +34,12 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 command="{python}" "{folder}/program.py"
 socket=tcp://127.0.0.1:{port}
 startsecs=0
+stopsignal=KILL
 [fcgi-program:unix]
 command="{python}" "{folder}/program.py"
 socket=unix://{folder}/socket
 startsecs=0
+stopsignal=KILL
 """
 
 
