@@ -32,7 +32,7 @@ from wsgiapp.errors import (
     Unavailable,
     Unreachable,
 )
-from wsgiapp.tfserving.messages import GetModelStatusResponse, ModelVersionStatus
+from wsgiapp.tfserving.messages import ModelVersionStatus, PredictResponse
 
 X = np.array([[2.0], [4.0]], np.float32)
 
@@ -220,10 +220,12 @@ def test_a_call_that_a_draining_server_cancels_is_tried_again() -> None:
         calls.append(request)
         if len(calls) < 3:
             context.abort(grpc.StatusCode.CANCELLED, "")
-        return GetModelStatusResponse(model_version_status=[ModelVersionStatus(version=7)]).SerializeToString()
+        answer = PredictResponse()
+        answer.model_spec.version.value = 7
+        return answer.SerializeToString()
 
     with served(draining) as client:
-        assert [status.version for status in client.status(Target("tiny"), soon())] == [7]
+        assert client.predict(Target("tiny"), {"x": X}, soon()) == ({}, 7)
     assert len(calls) == 3
 
 
