@@ -18,8 +18,8 @@ TWO_FILES_AT_A_TIME = --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 COVERAGE = COVERAGE_FILE="$(WSGIAPP_HOME)/tmp/coverage/data" $(BIN)/python -m coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models up down status restart logs supervisorctl install-service uninstall-service test newest docs \
-	bench soak overload chaos fuzz attack lint audit sbom clean
+.PHONY: help setup models up down status restart upgrade logs supervisorctl install-service uninstall-service test \
+	newest docs bench soak overload chaos fuzz attack lint audit sbom clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,11 @@ status: .venv/installed ## show each process
 
 restart: .venv/installed ## restart the workers one by one, without losing a request
 	@$(BIN)/wsgiapp restart
+
+upgrade: ## fetch new code where there is an upstream, set it up, replace all processes without losing a request
+	@! git rev-parse --abbrev-ref '@{upstream}' >/dev/null 2>&1 || git pull --ff-only
+	@$(MAKE) --no-print-directory models
+	@$(BIN)/wsgiapp upgrade
 
 logs: .venv/installed ## follow all logs
 	@$(BIN)/wsgiapp logs

@@ -32,7 +32,7 @@ from wsgiapp.errors import (
     Unavailable,
     Unreachable,
 )
-from wsgiapp.tfserving.messages import ModelVersionStatus
+from wsgiapp.tfserving.messages import ModelVersionStatus, PredictResponse
 
 X = np.array([[2.0], [4.0]], np.float32)
 
@@ -210,6 +210,23 @@ def test_what_the_server_itself_calls_unavailable_is_an_answer() -> None:
         client.predict(Target("tiny"), {"x": X}, soon())
     assert not isinstance(caught.value, Unreachable)
     assert len(calls) == 1
+
+
+def test_a_call_that_a_draining_server_cancels_is_tried_again() -> None:
+    """grpcio's server does so with what comes between its stop and its client's knowing of it."""
+    calls = []
+
+    def draining(request: bytes, context: grpc.ServicerContext) -> bytes:
+        calls.append(request)
+        if len(calls) < 3:
+            context.abort(grpc.StatusCode.CANCELLED, "")
+        answer = PredictResponse()
+        answer.model_spec.version.value = 7
+        return answer.SerializeToString()
+
+    with served(draining) as client:
+        assert client.predict(Target("tiny"), {"x": X}, soon()) == ({}, 7)
+    assert len(calls) == 3
 
 
 def test_a_model_server_that_comes_back_is_used_again(tiny_versions: dict[int, Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.processes import Process, free_port, poll, python_module
+from wsgiapp.deployment.processes import is_alive
 
 ECHO = """
 import socket, time
@@ -33,10 +34,12 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 command="{python}" "{folder}/program.py"
 socket=tcp://127.0.0.1:{port}
 startsecs=0
+stopsignal=KILL
 [fcgi-program:unix]
 command="{python}" "{folder}/program.py"
 socket=unix://{folder}/socket
 startsecs=0
+stopsignal=KILL
 """
 
 
@@ -73,6 +76,7 @@ def test_a_socket_outlives_its_programs(supervisord: Process, tmp_path: Path, po
     before = children(supervisord)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
+    poll(lambda: not any(is_alive(pid) for pid in before))  # one that is about to die may still accept
     assert [served(*each) for each in addresses] == [b"served"] * 2, "they waited"
     assert not set(children(supervisord)) & set(before)
     supervisord.send(signal.SIGTERM)

@@ -158,7 +158,7 @@ class ModelServer:
                 try:
                     return _decoded(kind, self._call_once(method, request, deadline))
                 except CallError as exc:
-                    if exc.code is not Code.UNAVAILABLE or exc.is_answer or time.monotonic() + pause >= deadline:
+                    if not _may_succeed_later(exc) or time.monotonic() + pause >= deadline:
                         raise
                 gevent.sleep(pause)
             return _decoded(kind, self._call_once(method, request, deadline))
@@ -181,6 +181,13 @@ class ModelServer:
             raise
         self._lost_at = None
         return answer
+
+
+def _may_succeed_later(error: CallError) -> bool:
+    """Whether no model server was reached, or one that drains has cancelled a call that came a moment too late: so
+    gRPC's own server does, and nobody else cancels what its caller waits for.
+    """
+    return error.code is (Code.CANCELLED if error.is_answer else Code.UNAVAILABLE)
 
 
 def _decoded(kind: type[Answer], answer: bytes) -> Answer:

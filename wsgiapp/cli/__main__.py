@@ -5,12 +5,26 @@ import os
 import sys
 
 from wsgiapp import __version__
-from wsgiapp.cli import capacity, container, down, logs, models, nginx, render, restart, settings, status, up, watchdog
+from wsgiapp.cli import (
+    capacity,
+    container,
+    down,
+    logs,
+    models,
+    nginx,
+    render,
+    restart,
+    settings,
+    status,
+    up,
+    upgrade,
+    watchdog,
+)
 from wsgiapp.deployment import privileges
 from wsgiapp.errors import WsgiappError, with_cause
 
-COMMANDS = (up, down, restart, status, logs, models, settings, capacity, render, nginx, container, watchdog)
-ON_STACK = ("up", "down", "restart", "status", "logs")
+COMMANDS = (up, down, restart, upgrade, status, logs, models, settings, capacity, render, nginx, container, watchdog)
+ON_STACK = ("up", "down", "restart", "upgrade", "status", "logs")
 UMASK = 0o027  # logs and configuration are for the stack's user and group
 CLOSED_OUTPUT = 141  # as a shell has it for a program that SIGPIPE ended
 

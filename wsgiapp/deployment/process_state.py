@@ -18,6 +18,12 @@ def is_child(pid: int, parent: int) -> bool:
     return len(fields) > 1 and fields[0] not in ("Z", TRACED) and int(fields[1]) == parent
 
 
+def descends(pid: int, ancestor: int) -> bool:
+    """Whether a process is another one's child, or its child's, and so on; also where it has ended."""
+    fields = _fields(pid)
+    return not fields or int(fields[1]) == ancestor or (int(fields[1]) > 1 and descends(int(fields[1]), ancestor))
+
+
 def environment_value(pid: int, name: str) -> str:
     """A variable that a process was started with; empty where it has none, or is another user's."""
     try:

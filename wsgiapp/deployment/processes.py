@@ -39,6 +39,14 @@ def end_processes(pids: list[int], seconds: float) -> None:
             time.sleep(POLL_SECONDS)
 
 
+def kill_process(pid: int) -> None:
+    """SIGKILL; returns when it has ended."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    while is_alive(pid):
+        time.sleep(POLL_SECONDS / 10)
+
+
 def child_processes(pid: int) -> set[int]:
     """Process ids of the children of a process, zombies too."""
     children = set()

@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from wsgiapp.deployment import nginx, nginx_listeners, readiness
+from wsgiapp.deployment import nginx, nginx_listeners, readiness, takeover
 from wsgiapp.deployment.addresses import require_free
 from wsgiapp.deployment.app_server import running_server
 from wsgiapp.deployment.container import Container
 from wsgiapp.deployment.log_tails import LogTails
 from wsgiapp.deployment.models_check import check_before_restart, check_before_start
-from wsgiapp.deployment.processes import child_processes, end_processes, is_alive, orphaned_processes
+from wsgiapp.deployment.processes import child_processes, end_processes, is_alive, kill_process, orphaned_processes
 from wsgiapp.deployment.render import nginx_files, render, restore_nginx_files
 from wsgiapp.deployment.supervisor import POLL_SECONDS, Process, Supervisor
-from wsgiapp.deployment.takeover import Takeover, is_listening
 from wsgiapp.errors import StackError
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.started import Started, forget
@@ -64,16 +63,26 @@ class Stack:
         """
         if self._supervisor.is_shutting_down():
             self._shut_down()
-        takeover = None
-        if self._supervisor.is_up():
-            notices = self._start_the_rest()
-        else:
-            takeover = Takeover.find(self._settings, self._wanted)
-            notices = self._start(environ, takeover)
+        notices = self._start_the_rest() if self._supervisor.is_up() else self._start(environ)
         self._wait(self._all_ready(), START_SECONDS, "starting", "the service is not ready")
-        if takeover:
-            self._wait(self._all_serve(), START_SECONDS, "taking over", "the service is not ready")
-            takeover.finish()
+        self._end_what_is_left_behind()
+        return notices
+
+    def upgrade(self, environ: Mapping[str, str] = os.environ) -> list[str]:
+        """Replace all processes, supervisord among them, by such of the code and the settings as they are now.
+
+        The old ones serve until the new ones do, so that no request is lost; models are in memory twice meanwhile.
+        Returns what the operator should know besides. Raises `StackError`.
+        """
+        supervisord = self._supervisor.pid()
+        if supervisord is None or self._started is None:
+            raise StackError("nothing runs; `make up` starts it")
+        unknown = [name for name, value in self._started.variables.items() if value is None and name not in environ]
+        if unknown:
+            raise StackError(f"{unknown[0]}: the stack was started with it; set it here, too")
+        notices = self._start(self._started.environment(environ), supervisord)
+        self._wait(self._all_ready(), START_SECONDS, "starting", "the service is not ready")
+        self._end_what_is_left_behind()
         return notices
 
     def down(self) -> None:
@@ -123,13 +132,23 @@ class Stack:
             return "nothing runs; `make up` starts it\n", NOTHING_RUNS
         return self._supervisor.status()
 
-    def _start(self, environ: Mapping[str, str], takeover: Takeover | None) -> list[str]:
+    def _start(self, environ: Mapping[str, str], successor_of: int = 0) -> list[str]:
+        """Start supervisord, with the sockets of processes that serve already: of one that was killed, or that is to be
+        killed now."""
         before, self._settings = self._settings, self._wanted
         notices = [*check_before_start(self._settings), *nginx_listeners.warnings(self._settings)]
+        sockets = takeover.take_sockets(before, self._settings)
+        if successor_of and not sockets:
+            raise StackError(
+                "these processes cannot be replaced while they serve (see docs/operations.md); "
+                "`make restart` replaces the workers, `make down && make up` everything"
+            )
         render(self._settings)
         self._prepare_container()
-        if takeover:
-            takeover.keep_metrics()
+        if successor_of:
+            kill_process(successor_of)  # at a SIGTERM it would stop the others first
+        if sockets:
+            takeover.keep_metrics(self._settings)
         else:
             _end_orphans(before)
             for metrics in self._settings.metrics.glob("*.db"):
@@ -137,10 +156,13 @@ class Stack:
             require_free(self._settings)
         Started.now(self._settings, environ).write(self._settings.run)
         try:
-            self._supervisor.run(takeover.sockets if takeover else ())
+            self._supervisor.run(sockets, environ)
         except StackError:
             forget(self._settings.run)
             raise
+        finally:
+            for each in sockets:
+                each.close()
         without_nginx = self._settings.nginx.binary and not nginx.find_nginx(self._settings)
         return [*notices, NO_NGINX] if without_nginx else notices
 
@@ -249,6 +271,12 @@ class Stack:
 
         return ready
 
+    def _end_what_is_left_behind(self) -> None:
+        pids = takeover.left_behind(self._settings, self._supervisor.pid() or 0)
+        if pids:
+            self._wait(self._all_serve(), START_SECONDS, "taking over", "the service is not ready")
+            takeover.drain(self._settings, pids)
+
     def _all_serve(self) -> Callable[[], bool]:
         """Whether the workers and the model server accept themselves, and not only others in their place."""
         checks = [
@@ -259,7 +287,7 @@ class Stack:
         return lambda: all(check() for check in checks)
 
     def _listens(self, name: str) -> bool:
-        return is_listening(self._supervisor.process(name).pid)
+        return takeover.is_listening(self._supervisor.process(name).pid)
 
     def _models_missing(self) -> frozenset[str]:
         """Those that the service is not ready for now; none where something else answers, or workers of before."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client  # supervisord's, at its own Unix socket  # nosec B411
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +58,7 @@ class Supervisor:
         self._control_socket = control_socket(run)
         self._configuration = run / "supervisord.conf"
 
-    def run(self, sockets: Sequence[socket.socket] = ()) -> None:
+    def run(self, sockets: Sequence[socket.socket] = (), environ: Mapping[str, str] = os.environ) -> None:
         """Start supervisord in the background, with sockets that it is to hold instead of new ones."""
         command = [sys.executable, "-m", "wsgiapp.deployment.supervisord", "-c", str(self._configuration)]
         descriptors = [each.fileno() for each in sockets]
@@ -68,7 +68,7 @@ class Supervisor:
             capture_output=True,
             text=True,
             pass_fds=descriptors,
-            env={**os.environ, INHERITED: ",".join(map(str, descriptors))},
+            env={**environ, INHERITED: ",".join(map(str, descriptors))},
         )
         if done.returncode != 0:
             raise StackError(f"supervisord does not start:\n{done.stderr.strip()}")

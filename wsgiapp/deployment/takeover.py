@@ -1,4 +1,4 @@
-"""`Takeover`: what a killed supervisord left behind goes on serving until other processes do in its place."""
+"""What a killed supervisord left behind goes on serving until other processes do in its place."""
 
 import ctypes
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from wsgiapp.deployment.nginx import orphaned_workers
+from wsgiapp.deployment import process_state
 from wsgiapp.deployment.processes import end_processes, orphaned_processes
 from wsgiapp.settings.schema import Settings
 
@@ -18,51 +18,44 @@ LISTENING_TCP, LISTENING_UNIX = "0A", "00010000"  # as in /proc/net/tcp and /pro
 GRACE_SECONDS = 5.0
 
 
-class Takeover:
-    """The orphans of one home, and duplicates of the sockets that clients connect to."""
+def take_sockets(before: Settings, wanted: Settings) -> list[socket.socket]:
+    """Duplicates of the sockets that the processes of a stack were given by their supervisord, alive or killed.
 
-    def __init__(self, settings: Settings, pids: Sequence[int], sockets: Sequence[socket.socket]) -> None:
-        self.sockets = sockets
-        self._settings = settings
-        self._pids = pids
+    Empty where there are none, and where others cannot serve beside these processes: where the kernel does not let this
+    user have another process's descriptors, where addresses change, and where an address cannot be listened on by two
+    processes: a REST port, or a container's.
+    """
+    if _addresses(before) != _addresses(wanted) or wanted.app.server != "builtin":
+        return []
+    if wanted.app.backend == "container" or wanted.backend.rest_port:
+        return []
+    found = {each.getsockname(): each for pid in orphaned_processes(before) for each in _listening_socket(pid)}
+    address, common = (wanted.http.host, wanted.http.port), str(wanted.run / "app.sock")
+    needed = {address, common} if common in found else {address}
+    return list(found.values()) if needed <= found.keys() else []
 
-    @classmethod
-    def find(cls, before: Settings, wanted: Settings) -> "Takeover | None":
-        """`None` where nothing is left behind, or it cannot be taken over.
 
-        It cannot where the kernel does not let this user have another process's descriptors, where addresses change,
-        and where an address cannot be listened on by two processes: a REST port, or a container's.
-        """
-        if _addresses(before) != _addresses(wanted) or wanted.app.server != "builtin":
-            return None
-        if wanted.app.backend == "container" or wanted.backend.rest_port:
-            return None
-        pids = orphaned_processes(before)
-        sockets = {each.getsockname(): each for pid in pids for each in _listening_socket(pid)}
-        address, common = (wanted.http.host, wanted.http.port), str(wanted.run / "app.sock")
-        needed = {address, common} if common in sockets else {address}
-        if not needed <= sockets.keys():
-            return None
-        others = set(pids) - set(orphaned_workers(before))  # Nginx's, whose launcher has them drain
-        return cls(before, list(others), list(sockets.values()))
+def keep_metrics(settings: Settings) -> None:
+    """What is left behind goes on counting in files of its own, which are added up with the others' as before."""
+    for path in settings.metrics.glob("*.db"):
+        path.rename(path.with_name(f"{path.stem}-{time.time_ns()}.db"))
 
-    def keep_metrics(self) -> None:
-        """The orphans go on counting in files of their own, which are added up with the others' as before."""
-        for path in self._settings.metrics.glob("*.db"):
-            path.rename(path.with_name(f"{path.stem}-{time.time_ns()}.db"))
 
-    def finish(self) -> None:
-        """Have the orphans drain, now that others serve. The model server removes its socket's path: others have it."""
-        for each in self.sockets:
-            each.close()
-        path = self._settings.backend.socket_path
-        kept = path.with_name(f"{path.name}.kept") if path and path.is_socket() else None
-        if path and kept:
-            kept.unlink(missing_ok=True)
-            os.link(path, kept)
-        end_processes(list(self._pids), self._settings.http.drain_seconds + GRACE_SECONDS)
-        if path and kept:
-            kept.replace(path)
+def left_behind(settings: Settings, supervisord: int) -> list[int]:
+    """The processes of a supervisord that was killed; of Nginx none, whose launcher has the others drain."""
+    return [pid for pid in orphaned_processes(settings) if not process_state.descends(pid, supervisord)]
+
+
+def drain(settings: Settings, pids: Sequence[int]) -> None:
+    """Have them end, now that others serve. A model server removes the path of its socket, which others have by now."""
+    path = settings.backend.socket_path
+    kept = path.with_name(f"{path.name}.kept") if path and path.is_socket() else None
+    if path and kept:
+        kept.unlink(missing_ok=True)
+        os.link(path, kept)
+    end_processes(list(pids), settings.http.drain_seconds + GRACE_SECONDS)
+    if path and kept:
+        kept.replace(path)
 
 
 def is_listening(pid: int) -> bool:
