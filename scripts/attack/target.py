@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from attack.request import HeavyRequest
+from attack.request import MEBIBYTE, HeavyRequest
 from bench.processes import Child, Failure, wait_for
 from bench.systems import free_port
 
@@ -69,6 +69,7 @@ class Worker:
             "WSGIAPP_CONF": str(REPOSITORY / "conf"),
             "WSGIAPP_BACKEND_ADDRESS": backend,
             "MALLOC_ARENA_MAX": "1",  # as below supervisord
+            "MALLOC_MMAP_THRESHOLD_": str(8 * MEBIBYTE),
         }
         command = [sys.executable, str(SCRIPT), str(self._control), f"--listen=127.0.0.1:{self._port}"]
         self._child = Child(command, home / "worker.log", {**own, **(variables or {})})
