@@ -108,7 +108,8 @@ class Application:
             request.note(error=with_cause(exc))
             if response.status == 500:
                 log.exception("request %s failed", request.id)
-        request.close()
+        finally:
+            request.close()
         response.headers.append(("X-Request-ID", request.id))
         request.note(status=response.status, bytes=len(response.body))
         if self._as_flask:  # after the log, which has the status that tells errors apart

@@ -63,6 +63,7 @@ class Worker:
         """`backend` is the model server's address, `variables` are settings."""
         home.mkdir(parents=True, exist_ok=True)
         self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
         self._control = home / "turns.sock"
         own = {
             "WSGIAPP_HOME": str(home),
