@@ -32,6 +32,7 @@ from wsgiapp.settings.started import process_settings
 from wsgiapp.settings.tables.models import Model
 from wsgiapp.tfserving.rest_json.limits import TensorLimits
 from wsgiapp.web.access_log import Stream, WSGIApplication, log_access
+from wsgiapp.web.body_memory import BodyMemory
 from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors, is_preflight
 from wsgiapp.web.planes import Planes
@@ -91,6 +92,7 @@ class Application:
         self._known_match = lru_cache(KNOWN_PATHS)(self._urls.match)
         self._max_body = settings.limits.body_bytes
         self._max_json_memory = settings.limits.json_memory_bytes
+        self._bodies = BodyMemory(settings.limits.bodies_bytes)
         self._cors = Cors(settings.http)
         self._as_flask = settings.http.compatibility == "flask"
         #: What middleware wraps, so that the application object itself stays within reach.
@@ -100,7 +102,7 @@ class Application:
         return self.wsgi_app(environ, start_response)
 
     def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request = Request(environ, self._max_body, self._max_json_memory)
+        request = Request(environ, self._max_body, self._max_json_memory, self._bodies)
         try:
             response = self.dispatch_request(request)
         except Exception as exc:
