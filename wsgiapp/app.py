@@ -36,6 +36,7 @@ from wsgiapp.settings.tables.models import Model
 from wsgiapp.tfserving.rest_json.limits import TensorLimits
 from wsgiapp.web.access_log import Stream, WSGIApplication, log_access
 from wsgiapp.web.audience import Audience, behind_proxies
+from wsgiapp.web.body_memory import BodyMemory
 from wsgiapp.web.client_gone import aborted_when_client_goes
 from wsgiapp.web.compatibility import as_flask
 from wsgiapp.web.cors import Cors, is_preflight
@@ -100,6 +101,7 @@ class Application:
         self._known_match = lru_cache(KNOWN_PATHS)(self._urls.match)
         self._max_body = settings.limits.body_bytes
         self._max_json_memory = settings.limits.json_memory_bytes
+        self._bodies = BodyMemory(settings.limits.bodies_bytes)
         self._cors = Cors(settings.http)
         self._as_flask = settings.http.compatibility == "flask"
         #: What middleware wraps, so that the application object itself stays within reach.
@@ -109,7 +111,7 @@ class Application:
         return self.wsgi_app(environ, start_response)
 
     def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request = Request(environ, self._max_body, self._max_json_memory)
+        request = Request(environ, self._max_body, self._max_json_memory, self._bodies)
         try:
             response = self.dispatch_request(request)
         except Exception as exc:
@@ -117,7 +119,8 @@ class Application:
             request.note(error=with_cause(exc))
             if response.status == 500:
                 log.exception("request %s failed", request.id)
-        request.close()
+        finally:
+            request.close()
         response.headers.append(("X-Request-ID", request.id))
         request.note(status=response.status, bytes=len(response.body))
         if self._as_flask:  # after the log, which has the status that tells errors apart

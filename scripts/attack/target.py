@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from attack.request import HeavyRequest
+from attack.request import MEBIBYTE, HeavyRequest
 from bench.processes import Child, Failure, wait_for
 from bench.systems import free_port
 
@@ -63,12 +63,14 @@ class Worker:
         """`backend` is the model server's address, `variables` are settings."""
         home.mkdir(parents=True, exist_ok=True)
         self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
         self._control = home / "turns.sock"
         own = {
             "WSGIAPP_HOME": str(home),
             "WSGIAPP_CONF": str(REPOSITORY / "conf"),
             "WSGIAPP_BACKEND_ADDRESS": backend,
             "MALLOC_ARENA_MAX": "1",  # as below supervisord
+            "MALLOC_MMAP_THRESHOLD_": str(8 * MEBIBYTE),
         }
         command = [sys.executable, str(SCRIPT), str(self._control), f"--listen=127.0.0.1:{self._port}"]
         self._child = Child(command, home / "worker.log", {**own, **(variables or {})})

@@ -21,6 +21,7 @@ from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.inference.call_options import DEFAULT, CallOptions
 from wsgiapp.pipelines.pipeline import Payload
 from wsgiapp.tfserving.rest_json.piecewise import MAX_PARSED_AT_ONCE, parse_in_pieces
+from wsgiapp.web.body_memory import COUNTED_BYTES, BodyMemory
 from wsgiapp.web.document_memory import DEFAULT_MAX_BYTES, DocumentMemory
 from wsgiapp.web.form import Fields, parse_multipart, parse_pairs
 from wsgiapp.web.turns import give_way
@@ -81,8 +82,14 @@ class Request(WerkzeugRequest):
     # Nothing here asks for these, and Werkzeug works them out for each request.
     scheme, server, root_path, remote_addr = "http", None, "", None
 
-    def __init__(self, environ: dict[str, Any], max_body: int, max_json_memory: int = DEFAULT_MAX_BYTES) -> None:
-        """`max_body` and `max_json_memory` are in bytes.
+    def __init__(
+        self,
+        environ: dict[str, Any],
+        max_body: int,
+        max_json_memory: int = DEFAULT_MAX_BYTES,
+        bodies: BodyMemory | None = None,
+    ) -> None:
+        """`max_body` and `max_json_memory` are in bytes; `bodies` counts those of all requests.
 
         Unlike Werkzeug's it is not put into `environ`: that would be a cycle, which keeps pictures in memory until the
         garbage collector comes.
@@ -95,6 +102,8 @@ class Request(WerkzeugRequest):
         self.max_content_length = max_body
         self._max_json_memory = max_json_memory
         self._memory: DocumentMemory | None = None
+        self._bodies = bodies
+        self._held = 0  # bytes of `bodies`
 
     @cached_property
     def headers(self) -> EnvironHeaders:  # type: ignore[override]
@@ -150,6 +159,9 @@ class Request(WerkzeugRequest):
         """The request is answered."""
         if self._memory is not None:
             self._memory.close()
+        if self._held and self._bodies is not None:
+            self._bodies.give_back(self._held)
+            self._held = 0
 
     def call_options(self) -> CallOptions:
         """How the request is to be treated: `X-Request-Timeout`, `X-Priority`, and how long Nginx had it.
@@ -203,10 +215,11 @@ class Request(WerkzeugRequest):
         announced = int(length) if length.isdecimal() and len(length) <= MAX_LENGTH_DIGITS else None
         ends = announced is not None or self.environ.get("wsgi.input_terminated", False)
         if not ends or "HTTP_CONTENT_ENCODING" in self.environ:
-            return self.get_data(cache=False)
+            return self._counted(self.get_data(cache=False))
         limit = self.max_content_length or 0
         if announced is not None and announced > limit:
             raise RequestEntityTooLarge
+        self._hold(announced or 0)
         try:
             data = _read(self.environ["wsgi.input"], limit + 1 if announced is None else announced)
         except OSError as exc:
@@ -215,7 +228,17 @@ class Request(WerkzeugRequest):
             raise ClientDisconnected
         if len(data) > limit:
             raise RequestEntityTooLarge
-        return data
+        return data if announced is not None else self._counted(data)
+
+    def _counted(self, body: bytes) -> bytes:
+        """A body whose length was not known before it was read."""
+        self._hold(len(body))
+        return body
+
+    def _hold(self, size: int) -> None:
+        if self._bodies is not None and size >= COUNTED_BYTES:
+            self._bodies.take(size)
+            self._held += size
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object."""

@@ -1,5 +1,6 @@
 """The heavy requests against a worker: each is answered, in short turns of its event loop, in bounded memory."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from attack.cli import AT_ONCE, MAX_WORKER_BYTES, Finding, all_requests, attack, problems
 from attack.request import HeavyRequest
 from attack.target import Turn, Worker
+from support.http_client import fetch
 from support.lexicon import give_lexicon
+from support.processes import poll
 
 BODY_BYTES = 2**19
 TIMES = 2
@@ -38,6 +41,8 @@ def test_no_request_holds_a_worker_up(worker: Worker) -> None:
             wrong.append(found.line())
     assert not wrong, "\n".join(wrong)
     worker.wait_for("/healthz")
+    measured = re.compile(rb"^wsgiapp_event_loop_turn_seconds_count [1-9]", re.MULTILINE)
+    poll(lambda: measured.search(fetch(f"{worker.url}/metrics").body), what="the turns in the worker's metrics")
 
 
 def test_what_is_wrong_is_said() -> None:

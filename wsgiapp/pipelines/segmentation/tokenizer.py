@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -73,10 +73,8 @@ class Tokenizer:
         length = len(block)
         ends = [0] * length
         scores = [0.0] * (length + 1)
-        for top in range(length, 0, -PIECE_CHARS):
-            if top < length:
-                pause()
-            for begin in range(top - 1, max(top - PIECE_CHARS, 0) - 1, -1):
+        for places in (range(length - 1, -1, -1),) if length <= PIECE_CHARS else _places(length, pause):
+            for begin in places:
                 best, best_end = NO_WAY, begin + 1
                 node, end = roots.get(block[begin], -1), begin + 1
                 while node > 0:
@@ -105,6 +103,14 @@ class Tokenizer:
         if self._lexicon.has_word(run):  # and its characters are likelier
             return tuple(run)
         return tuple(cut_unknown(run, self._lexicon, pause))
+
+
+def _places(length: int, pause: Pause) -> Iterator[range]:
+    """Those of a long block from its end on, with pauses."""
+    for top in range(length, 0, -PIECE_CHARS):
+        if top < length:
+            pause()
+        yield range(top - 1, max(top - PIECE_CHARS, 0) - 1, -1)
 
 
 def load_tokenizer(cache: Path, user_dictionary: str | None = None) -> Tokenizer:

@@ -236,6 +236,13 @@ class Limits:
     body_bytes: int = setting(
         16 * 2**20, "bytes of a request body: a large photograph in base64", RESTART, Range(1024, MAX_NGINX_NUMBER)
     )
+    bodies_bytes: int = setting(
+        192 * 2**20,
+        "bytes of request bodies that a worker holds at a time, not counting those below 64 KB; one more is answered "
+        "503",
+        RESTART,
+        Range(2**20),
+    )
     request_line_bytes: int = setting(
         2**20,
         "bytes of method, URL and query: a 700 KB picture in base64 (pywsgi and Nginx stop at 8 KB)",

@@ -1,7 +1,7 @@
 """Long values in pieces, between which the event loop turns."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 Pause = Callable[[], object]
@@ -59,14 +59,16 @@ def release(value: Any, pause: Pause) -> None:
             tail = container[-RELEASED_ITEMS:]
             del container[-RELEASED_ITEMS:]
             work += len(tail)
-            inner = [each for each in tail if type(each) in CONTAINERS]
-            values = _values_of(inner)
-            work += len(values)
-            if len(values) == PIECE_VALUES or CONTAINERS.intersection(map(type, values)):
-                open_values += inner
+            kinds = set(map(type, tail))
+            if kinds & CONTAINERS:
+                inner = tail if kinds == {list} else [each for each in tail if type(each) in CONTAINERS]
+                size = sum(map(len, inner))
+                work += size
+                if size > PIECE_VALUES or not CONTAINERS.isdisjoint(map(type, _values_of(inner, kinds))):
+                    open_values += inner
 
 
-def _values_of(containers: list[Any]) -> list[Any]:
-    """What stands in some lists and objects; no more than a piece."""
-    values = chain.from_iterable(each.values() if type(each) is dict else each for each in containers)
-    return list(islice(values, PIECE_VALUES))
+def _values_of(containers: list[Any], kinds: set[type]) -> Iterator[Any]:
+    if dict in kinds:
+        containers = [each.values() if type(each) is dict else each for each in containers]
+    return chain.from_iterable(containers)

@@ -156,10 +156,11 @@ class _Sent:
         self._request = request
         self._body = request.body()
         self.size = len(self._body)
-        self._document: dict[str, Any] | None = self._parsed()
+        parsed = self._parsed()
+        self._document: dict[str, Any] | None = parsed
+        self.has_rows = "instances" in parsed
         try:
-            self.signature = document.signature_name(self._document or {})
-            self.has_rows = "instances" in (self._document or {})
+            self.signature = document.signature_name(parsed)
         except InvalidArgument:
             self.close()
             raise
@@ -178,6 +179,7 @@ class _Sent:
         """The document is needed no more."""
         if self._document is not None and len(self._body) > MAX_PARSED_AT_ONCE:
             release(self._document, give_way)
+            give_way()  # what was made of it is sent in a turn of its own
         self._document = None
         self._request.memory.close()
 
