@@ -20,6 +20,7 @@ HOUSE: Sequence[str] = (
     "backend",
     "inference",
     "management",
+    "access",
     "web",
     "server",
     "app",

@@ -11,6 +11,12 @@ from typing import Any
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
 
+from wsgiapp.access.authenticator import Authenticator
+from wsgiapp.access.counts import Counts
+from wsgiapp.access.credentials_file import CredentialsFile
+from wsgiapp.access.guess_throttle import GuessThrottle
+from wsgiapp.access.key_guard import KeyGuard
+from wsgiapp.access.management_tokens import ManagementTokens
 from wsgiapp.backend.interface import Backend, Target
 from wsgiapp.backend.model_server import ModelServer
 from wsgiapp.errors import SettingsError, with_cause
@@ -44,6 +50,8 @@ log = logging.getLogger(__name__)
 # Most requests are to a few paths: where these lead is remembered.
 KNOWN_PATHS = 1024
 MAX_KNOWN_PATH = 256
+# Where API keys are asked for, they are here. Management has tokens of its own.
+NEED_KEYS = frozenset({models.index, predict.predict, tfserving.serve})
 
 
 class Rest(BaseConverter):
@@ -87,6 +95,7 @@ class Application:
         self.planes = planes
         self._urls = url_map(settings).bind("")  # the host's name plays no part
         self._known_match = lru_cache(KNOWN_PATHS)(self._urls.match)
+        self._keys = planes.keys
         self._max_body = settings.limits.body_bytes
         self._cors = Cors(settings.http)
         self._as_flask = settings.http.compatibility == "flask"
@@ -122,6 +131,9 @@ class Application:
             view, arguments = match(request.path, request.method)
         except NotFound as exc:
             raise NotFound(f"nothing is served at {request.path}; / lists what is") from exc
+        if self._keys is not None and view in NEED_KEYS and request.method != "OPTIONS":  # which asks what it may send
+            key = self._keys.admit(request.environ, arguments.get("model", ""))
+            request.note(key=key.name)
         response: Response = view(request, self.planes, **arguments)
         return response
 
@@ -162,7 +174,15 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         Admission(limits.inflight),
         settings.backend.deadline_seconds,
     )
-    return Planes(data, ControlPlane(settings, backend), settings.instance)
+    authenticator = Authenticator(CredentialsFile(settings.credentials_file))
+    throttle = GuessThrottle(settings.run / "wrong-tokens.counts")
+    return Planes(
+        data,
+        ControlPlane(settings, backend),
+        ManagementTokens(settings.management.token, authenticator, throttle),
+        KeyGuard(authenticator, Counts(settings.counts_file, 1)) if settings.access.keys else None,
+        settings.instance,
+    )
 
 
 def _route(model: Model, backend: Backend, resources: Resources, threads: NativeThreads) -> Route:

@@ -17,15 +17,12 @@ from wsgiapp.errors import (
     InvalidArgument,
     InvalidField,
     NotFound,
-    PermissionDenied,
     RequestError,
-    Unauthenticated,
     Unavailable,
     Unreachable,
 )
 from wsgiapp.management.control_plane import ControlPlane
 from wsgiapp.management.models_file import ModelsFile
-from wsgiapp.settings.loading import load_settings
 from wsgiapp.tfserving import model_config
 from wsgiapp.tfserving.messages import ModelVersionStatus
 
@@ -278,13 +275,3 @@ def test_one_change_at_a_time(home: Home) -> None:
         poll(lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB) is None, 5)
     home.control.promote("m", 2, "stable")
     assert home.labels == {"stable": 2}
-
-
-def test_who_may(home: Home, tmp_path: Path) -> None:
-    home.control.authorize("secret")
-    for token in ("", "Secret", "secret2", "\udcff"):
-        with pytest.raises(Unauthenticated):
-            home.control.authorize(token)
-    without = ControlPlane(load_settings({}), home.shelf)
-    with pytest.raises(PermissionDenied, match="is empty"):
-        without.authorize("")

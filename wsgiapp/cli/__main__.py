@@ -5,10 +5,10 @@ import os
 import sys
 
 from wsgiapp import __version__
-from wsgiapp.cli import capacity, container, down, logs, models, nginx, render, restart, settings, status, up
+from wsgiapp.cli import capacity, container, down, keys, logs, models, nginx, render, restart, settings, status, up
 from wsgiapp.errors import WsgiappError, with_cause
 
-COMMANDS = (up, down, restart, status, logs, models, settings, capacity, render, nginx, container)
+COMMANDS = (up, down, restart, status, logs, models, keys, settings, capacity, render, nginx, container)
 CLOSED_OUTPUT = 141  # as a shell has it for a program that SIGPIPE ended
 
 

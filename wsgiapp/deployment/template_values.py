@@ -31,6 +31,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
     # a promotion loads, moves the label, and may have to undo both
     management_timeout = int(3 * settings.management.seconds) + 10
     nginx_user = _nginx_user(settings.home)
+    manages = settings.management.token or settings.credentials_file.exists()
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     values = {
         "app_socket": f"unix://{settings.run}/app.sock" if nginx else f"tcp://{http.host}:{http.port}",
@@ -46,8 +47,8 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "drain_seconds": http.drain_seconds,
         "error_locations": error_locations(settings, max_predictions),
         "flask_errors": FLASK_ERRORS if settings.http.compatibility == "flask" else "",
-        # Nginx has stopped waiting; without a token /v1/config is closed
-        "harakiri_seconds": max(read_timeout, management_timeout if settings.management.token else 0) + 10,
+        # Nginx has stopped waiting; without any token /v1/config is closed
+        "harakiri_seconds": max(read_timeout, management_timeout if manages else 0) + 10,
         "home": settings.home,
         "http_host": http.host,
         "http_port": http.port,

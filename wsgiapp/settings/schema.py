@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wsgiapp.settings.tables.access import Access
 from wsgiapp.settings.tables.backend import Backend, Container, Management
 from wsgiapp.settings.tables.gateway import App, Http, Limits, Log, Nginx
 from wsgiapp.settings.tables.models import Model
@@ -19,6 +20,7 @@ TABLES: Mapping[str, type] = {
     "backend": Backend,
     "container": Container,
     "management": Management,
+    "access": Access,
     "log": Log,
 }
 
@@ -36,6 +38,7 @@ class Settings:
     backend: Backend = field(default_factory=Backend)
     container: Container = field(default_factory=Container)
     management: Management = field(default_factory=Management)
+    access: Access = field(default_factory=Access)
     log: Log = field(default_factory=Log)
     models: Mapping[str, Model] = field(default_factory=dict)
 
@@ -57,6 +60,16 @@ class Settings:
     def metrics(self) -> Path:
         """Each worker's metrics."""
         return self.run / "metrics"
+
+    @property
+    def credentials_file(self) -> Path:
+        """Hashes of API keys and tokens."""
+        return Path(self.access.file).absolute() if self.access.file else self.home / "keys.json"
+
+    @property
+    def counts_file(self) -> Path:
+        """What API keys have used; it outlives a stop."""
+        return self.home / "keys.counts"
 
     @property
     def control_socket(self) -> Path:

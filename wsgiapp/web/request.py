@@ -17,6 +17,8 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, Unsup
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as WerkzeugRequest
 
+from wsgiapp.access.holders import Key
+from wsgiapp.access.key_guard import KEY
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines.pipeline import Payload
 from wsgiapp.tfserving.rest_json.pieces import MAX_PARSED_AT_ONCE, parse_in_pieces
@@ -113,6 +115,15 @@ class Request(WerkzeugRequest):
     def client(self) -> str:
         """The client's address; behind proxies, as the first of them saw it."""
         return client_address(self.environ).partition(",")[0].strip()
+
+    @property
+    def key(self) -> Key | None:
+        """The API key that it came with, where keys are asked for."""
+        return self.environ.get(KEY)
+
+    def may_use(self, model: str) -> bool:
+        """Whether it may know of a model."""
+        return self.key is None or self.key.allows(model)
 
     @property
     def raw_path(self) -> str:

@@ -97,6 +97,7 @@ def models(request: Request, planes: Planes) -> Response:
             "version_labels": {label: str(version) for label, version in each.labels.items()},
         }
         for each in planes.control.models()
+        if request.may_use(each.name)
     ]
     return _pretty({"models": overviews})
 
@@ -125,6 +126,8 @@ def _target(match: re.Match[str], request: Request) -> Target:
     name = _decoded(match["name"], texts.MODEL_NAME_NOT_DECODED)
     label = _decoded(match["label"] or "", texts.LABEL_NOT_DECODED)
     request.note(model=name, **({"label": label} if label else {}))
+    if request.key is not None:
+        request.key.require(name)
     return Target(name, "", version, label)
 
 
