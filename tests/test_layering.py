@@ -42,6 +42,7 @@ FLOORS: dict[str, Sequence[str]] = {
         "conversion",
         "loading",
         "started",
+        "exposed",
         "reference",
     ),
     "pipelines": (

@@ -32,7 +32,10 @@ class _Entry(NamedTuple):
 
 
 class Authenticator:
-    """Knows the file's secrets, and looks once a second whether it has changed; a broken file leaves the old ones."""
+    """Knows the file's secrets, and looks once a second whether it has changed, and when a text has an id that is new.
+
+    A broken file leaves the old ones.
+    """
 
     def __init__(self, file: CredentialsFile) -> None:
         """Raises `SettingsError` for a broken file."""
@@ -69,8 +72,12 @@ class Authenticator:
 
     def _found(self, text: str, digest: bytes) -> _Entry | None:
         parts = split(text)
-        entry = self._entries.get(parts[0]) if parts else None
-        if parts is None or entry is None or not entry.secret.may_be(parts[1]):
+        if parts is None:
+            return None
+        if parts[0] not in self._entries:
+            self._look()  # it may be new
+        entry = self._entries.get(parts[0])
+        if entry is None or not entry.secret.may_be(parts[1]):
             return None
         if self._rejected.get(digest) is entry.secret:
             return None
