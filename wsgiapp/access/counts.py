@@ -5,7 +5,8 @@ own, which processors read and write whole.
 
 A row is 64 numbers. The first is the key's bucket, which all workers write (see `take`). The others count a day's
 requests, one for each worker, which writes that one alone: so the sum is exact. A worker's place is a lock on one byte
-of the file, which the kernel lets go when the process ends; the successor goes on counting there.
+of the file, which the kernel lets go when the process ends; the successor goes on counting there. Row 0 is no key's:
+its first number is the highest place that was ever used, and one.
 """
 
 import contextlib
@@ -81,6 +82,8 @@ class Counts:
 
     def add(self, row: int) -> None:
         """Count one request of today."""
+        if self._counts[0] <= self._own:
+            self._counts[0] = self._own + 1
         place = row * ROW + self._own
         count, today = self._counts[place], _today()
         self._counts[place] = count + 1 if count >= today else today + 1
@@ -88,7 +91,7 @@ class Counts:
     def of_today(self, row: int) -> int:
         """All workers' requests of today."""
         today = _today()
-        numbers = self._counts[row * ROW + 1 : (row + 1) * ROW].tolist()
+        numbers = self._counts[row * ROW + 1 : row * ROW + min(self._counts[0], ROW)].tolist()
         return sum([number - today for number in numbers if number >= today])
 
     def _claim(self, place: int) -> bool:
