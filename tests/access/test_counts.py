@@ -75,10 +75,14 @@ def test_a_day_s_count_outlives_processes_and_ends_with_the_day(path: Path, monk
     assert first.of_today(1) == second.of_today(1) == 4
     assert first._own != second._own
     today = counts_module._today()
-    monkeypatch.setattr(counts_module, "_today", lambda: today + (1 << counts_module.COUNT_BITS))
+    monkeypatch.setattr(counts_module, "_today", lambda: today + counts_module.DAY)
     assert first.of_today(1) == 0
     first.add(1)
     assert first.of_today(1) == 1
+    monkeypatch.setattr(counts_module, "_today", lambda: today)  # a clock that was wrong
+    assert first.of_today(1) == 1, "the second one's"
+    first.add(1)
+    assert first.of_today(1) == 2
 
 
 def test_a_killed_worker_s_place_is_free_and_a_stopped_one_holds_nobody_up(path: Path) -> None:
@@ -112,4 +116,7 @@ def test_a_disk_without_room_leaves_a_worker_that_counts_for_itself(
     counts = Counts(tmp_path / "file/keys.counts", 2)
     counts.add(1)
     assert (counts.of_today(1), counts.take(1, 1.0, 1)) == (1, 0.0)
-    assert "this worker counts the keys' requests for itself" in caplog.text
+    counts.grow(1000)
+    assert counts.of_today(1) == 1, "nothing is forgotten"
+    (record,) = caplog.records
+    assert "File exists; this worker counts the keys' requests for itself" in record.getMessage()

@@ -1,6 +1,7 @@
 """Changes of the models: applied first, written afterwards, undone where they fail."""
 
 import fcntl
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -43,6 +44,8 @@ def test_models(home: Home) -> None:
 def test_promote_and_back(home: Home) -> None:
     assert home.control.promote("m", 2, "stable") == 1
     assert home.labels == {"stable": 2}
+    line = json.loads((home.settings.logs / "audit.log").read_text().splitlines()[-1])
+    assert line["name"].startswith("local:") and line["changes"]["m"]["labels"] == [{"stable": 1}, {"stable": 2}]
     assert "# ours" in home.file.read_text() and "@{models}/m" in home.file.read_text()
     assert home.control.promote("m", 3, "canary") is None
     assert home.labels == {"stable": 2, "canary": 3}

@@ -9,7 +9,6 @@ of the file, which the kernel lets go when the process ends; the successor goes 
 its first number is the highest place that was ever used, and one.
 """
 
-import contextlib
 import fcntl
 import logging
 import mmap
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 ROW = 64
 NUMBER_BYTES = 8
-COUNT_BITS = 40
+DAY = 1 << 40  # what the number of a day is multiplied by, so that there is room for its count
 DAY_SECONDS = 24 * 3600
 PAGE_ROWS = mmap.PAGESIZE // (ROW * NUMBER_BYTES)
 # Locks lie beyond what is ever written (fcntl(2): a range may begin after the end of the file).
@@ -36,13 +35,16 @@ class Counts:
 
     def __init__(self, path: Path, rows: int) -> None:
         self._path = path
-        self._file = -1
         self._own = ROW - 1  # shared by those who find no other place free
         self._rows = 0
-        with contextlib.suppress(OSError):
+        self._memory: mmap.mmap | None = None
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open_owned(path, os.O_RDWR, 0o600)
             self._own = next(filter(self._claim, range(1, ROW - 1)), ROW - 1)
+        except OSError as exc:
+            self._file = -1
+            self._complain(exc)
         self.grow(rows)
 
     def grow(self, rows: int) -> None:
@@ -51,16 +53,26 @@ class Counts:
             return
         rows = -(-rows // PAGE_ROWS) * PAGE_ROWS
         size = rows * ROW * NUMBER_BYTES
-        try:
-            # Allocated: writing to a page that finds no room on the disk would be a SIGBUS.
-            os.posix_fallocate(self._file, 0, size)
-            memory = mmap.mmap(self._file, os.fstat(self._file).st_size)
-        except OSError as exc:
-            log.error("%s: %s; this worker counts the keys' requests for itself", self._path, exc.strerror)
+        memory = self._allocated(size) if self._file >= 0 else None
+        if memory is None:
             memory = mmap.mmap(-1, size)
-        self._rows = rows
+            if self._memory is not None:
+                memory[: len(self._memory)] = self._memory[:]
+        self._rows, self._memory = rows, memory
         view = memoryview(memory)
         self._times, self._counts = view.cast("d"), view.cast("q")
+
+    def _allocated(self, size: int) -> mmap.mmap | None:
+        """The file in memory, all of it on the disk: writing to a page that finds no room there would be a SIGBUS."""
+        try:
+            os.posix_fallocate(self._file, 0, size)
+            return mmap.mmap(self._file, os.fstat(self._file).st_size)
+        except OSError as exc:
+            self._complain(exc)
+            return None
+
+    def _complain(self, error: OSError) -> None:
+        log.error("%s: %s; this worker counts the keys' requests for itself", self._path, error.strerror)
 
     def take(self, row: int, rate: float, burst: int) -> float:
         """Take one request of a bucket; the seconds to wait where it is empty, and then none is taken.
@@ -86,13 +98,13 @@ class Counts:
             self._counts[0] = self._own + 1
         place = row * ROW + self._own
         count, today = self._counts[place], _today()
-        self._counts[place] = count + 1 if count >= today else today + 1
+        self._counts[place] = count + 1 if today <= count < today + DAY else today + 1
 
     def of_today(self, row: int) -> int:
         """All workers' requests of today."""
         today = _today()
         numbers = self._counts[row * ROW + 1 : row * ROW + min(self._counts[0], ROW)].tolist()
-        return sum([number - today for number in numbers if number >= today])
+        return sum([number - today for number in numbers if today <= number < today + DAY])
 
     def _claim(self, place: int) -> bool:
         lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, LOCKS_AT + place, 1, 0)
@@ -111,5 +123,5 @@ def until_tomorrow() -> float:
 
 
 def _today() -> int:
-    """What a count of today is added to: a day's number in the high bits, so that yesterday's counts are none."""
-    return int(time.time()) // DAY_SECONDS << COUNT_BITS
+    """What a count of today is added to: a day's number in the high bits, so that another day's counts are none."""
+    return int(time.time()) // DAY_SECONDS * DAY

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from wsgiapp.access.secret import Secret
-from wsgiapp.errors import PermissionDenied, SettingsError
-from wsgiapp.observability import metrics
+from wsgiapp.errors import SettingsError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 NORMAL, BATCH = "normal", "batch"
 PRIORITIES = (NORMAL, BATCH)
+# Where a request's environment has its key.
+KEY = "wsgiapp.key"
 SCOPES = ("read", "promote", "replace")
 MAX_NUMBER = 2**31 - 1  # a day's count has 40 bits
 MIN_RATE = 0.001
@@ -55,15 +56,6 @@ class Key(Holder):
     def allows(self, model: str) -> bool:
         """Whether it may use a model."""
         return not self.models or model in self.models
-
-    def require(self, model: str) -> None:
-        """Raise `PermissionDenied` for a model that it may not use."""
-        if not self.allows(model):
-            metrics.REQUESTS_BY_KEY.labels(self.name, "forbidden").inc()
-            raise PermissionDenied(
-                f"the API key {self.name!r} may not use the model {model[:100]!r}; ask the operator "
-                "for a key that names it"
-            )
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -8,12 +8,11 @@ from prometheus_client import Counter
 from wsgiapp.access.authenticator import Authenticator
 from wsgiapp.access.counts import Counts, until_tomorrow
 from wsgiapp.access.credentials_file import Credentials
-from wsgiapp.access.holders import BATCH, Key
+from wsgiapp.access.holders import BATCH, KEY, Key
 from wsgiapp.access.secret import KEY_PREFIX
-from wsgiapp.errors import RateLimited, Unauthenticated
+from wsgiapp.errors import PermissionDenied, RateLimited, Unauthenticated
 from wsgiapp.observability import metrics
 
-KEY = "wsgiapp.key"
 # Of whoever has no valid key. No key's name is empty.
 NOBODY = ""
 MISSING = (
@@ -41,7 +40,7 @@ class KeyGuard:
         """
         key = self._authenticated(environ)
         if model:
-            key.require(model)
+            require(key, model)
         if self._known is not self._authenticator.credentials:
             self._known = self._authenticator.credentials
             self._counts.grow(self._known.rows)
@@ -84,6 +83,15 @@ class KeyGuard:
         if admitted is None:
             admitted = self._admitted[key.name] = metrics.REQUESTS_BY_KEY.labels(key.name, "admitted")
         admitted.inc()
+
+
+def require(key: Key, model: str) -> None:
+    """Raise `PermissionDenied` for a model that a key may not use."""
+    if not key.allows(model):
+        metrics.REQUESTS_BY_KEY.labels(key.name, "forbidden").inc()
+        raise PermissionDenied(
+            f"the API key {key.name!r} may not use the model {model[:100]!r}; ask the operator for a key that names it"
+        )
 
 
 def _sent(environ: dict[str, Any]) -> tuple[str, str]:

@@ -68,8 +68,8 @@ class Secret:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             raise SettingsError("a secret needs the texts id, salt, filter and scrypt, as they were written") from exc
-        if (len(made.filter), len(made.hash)) != (FILTER_BYTES, SCRYPT["dklen"]):
-            raise SettingsError("a secret's filter or scrypt has another length than it was written with")
+        if (len(made.salt), len(made.filter), len(made.hash)) != (SALT_BYTES, FILTER_BYTES, SCRYPT["dklen"]):
+            raise SettingsError("a secret's salt, filter or scrypt has another length than it was written with")
         return made
 
 

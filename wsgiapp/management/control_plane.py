@@ -94,7 +94,7 @@ class ControlPlane:
 
         `again`: it could not be applied a moment ago, and only that it can be is news.
         """
-        with self._audited(actor, "reload", again=again, force=force) as told, self._transaction.exclusive():
+        with self._transaction.exclusive(), self._audited(actor, "reload", again=again, force=force) as told:
             text, before = self._file.read(), self.config()
             told["changes"] = changes(before, self._file.parse(text))
             findings = self._checked(text, before, force)
@@ -114,7 +114,7 @@ class ControlPlane:
         When it is rejected, or a model of it does not become available in time, all is as it was before; with `force`
         only when it is rejected: a model that does not become available is a finding then.
         """
-        with self._audited(actor, "replace", force=force) as told, self._transaction.exclusive():
+        with self._transaction.exclusive(), self._audited(actor, "replace", force=force) as told:
             wanted = self._file.parse(text, where="body")
             self._file.require_known_folders(wanted)
             before = self.config()
@@ -136,7 +136,7 @@ class ControlPlane:
         When the version does not become AVAILABLE in time, or the label cannot be moved, all is as it was before.
         """
         asked: dict[str, Any] = {"model": model, "version": version, "label": label}
-        with self._audited(actor, "promote", **asked) as told, self._transaction.exclusive():
+        with self._transaction.exclusive(), self._audited(actor, "promote", **asked) as told:
             before, text = self.config(), self._file.read()
             if self._file.parse(text) != before:
                 raise Conflict(f"{self._file.path} has changes that are not active; check and reload it first")

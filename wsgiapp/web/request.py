@@ -17,8 +17,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, Unsup
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as WerkzeugRequest
 
-from wsgiapp.access.holders import Key
-from wsgiapp.access.key_guard import KEY
+from wsgiapp.access.holders import KEY, Key
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines.pipeline import Payload
 from wsgiapp.tfserving.rest_json.pieces import MAX_PARSED_AT_ONCE, parse_in_pieces

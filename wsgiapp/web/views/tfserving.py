@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from wsgiapp.access.key_guard import require
 from wsgiapp.backend.interface import Target
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.tfserving import texts
@@ -127,7 +128,7 @@ def _target(match: re.Match[str], request: Request) -> Target:
     label = _decoded(match["label"] or "", texts.LABEL_NOT_DECODED)
     request.note(model=name, **({"label": label} if label else {}))
     if request.key is not None:
-        request.key.require(name)
+        require(request.key, name)
     return Target(name, "", version, label)
 
 
