@@ -132,8 +132,11 @@ class Application:
         except NotFound as exc:
             raise NotFound(f"nothing is served at {request.path}; / lists what is") from exc
         if self._keys is not None and view in NEED_KEYS and request.method != "OPTIONS":  # which asks what it may send
-            key = self._keys.admit(request.environ, arguments.get("model", ""))
-            request.note(key=key.name)
+            try:
+                self._keys.admit(request.environ, arguments.get("model", ""))
+            finally:
+                if request.key is not None:
+                    request.note(key=request.key.name)
         response: Response = view(request, self.planes, **arguments)
         return response
 

@@ -1,6 +1,7 @@
 """API keys, as clients meet them."""
 
 import io
+import json
 import re
 import statistics
 import time
@@ -238,7 +239,8 @@ def test_logs_and_counters_know_a_key_by_its_name_alone(site: Site) -> None:
     site.post("/other/predict", key)
     site.post("/lstm/predict", key[:-2])
     log = site.log.getvalue().decode()
-    assert '"key":"counted"' in log
+    told = [json.loads(line) for line in log.splitlines()[-3:]]
+    assert [(line["status"], line.get("key")) for line in told] == [(200, "counted"), (403, "counted"), (401, None)]
     for text in site.keyring.texts.values():
         assert text not in log and text[17:] not in log
     text = site.client.get("/metrics").text

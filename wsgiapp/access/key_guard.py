@@ -30,25 +30,23 @@ class KeyGuard:
         self._admitted: dict[str, Counter] = {}
         self._known = Credentials()
 
-    def admit(self, environ: dict[str, Any], model: str = "") -> Key:
-        """The key of a request for `model`; it counts as used. It is put into `environ` as `KEY`.
+    def admit(self, environ: dict[str, Any], model: str = "") -> None:
+        """Find the key of a request for `model`, put it into `environ` as `KEY`, and count it as used.
 
         A key of the priority `batch` makes `X-Priority: batch` of what its client sent.
 
         Raises `Unauthenticated` without a valid key, `PermissionDenied` for a model that the key may not use, and
         `RateLimited` above its rate or quota.
         """
-        key = self._authenticated(environ)
+        key = environ[KEY] = self._authenticated(environ)
+        if key.priority == BATCH:
+            environ["HTTP_X_PRIORITY"] = BATCH
         if model:
             require(key, model)
         if self._known is not self._authenticator.credentials:
             self._known = self._authenticator.credentials
             self._counts.grow(self._known.rows)
         self._use(key)
-        environ[KEY] = key
-        if key.priority == BATCH:
-            environ["HTTP_X_PRIORITY"] = BATCH
-        return key
 
     def _authenticated(self, environ: dict[str, Any]) -> Key:
         header, text = _sent(environ)

@@ -90,9 +90,12 @@ class AuditLog:
     def _write(self, facts: dict[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._rotate()
-        descriptor = open_owned(self.path, os.O_WRONLY | os.O_APPEND, MODE)
+        descriptor = open_owned(self.path, os.O_RDWR | os.O_APPEND, MODE)
         try:
             line = _line(facts)
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a full disk cut the line before off
+                line = b"\n" + line
             written = os.write(descriptor, line)  # at the end, whoever else writes (O_APPEND)
             if written < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -64,7 +64,7 @@ class Settings:
     @property
     def credentials_file(self) -> Path:
         """Hashes of API keys and tokens."""
-        return Path(self.access.file).absolute() if self.access.file else self.home / "keys.json"
+        return self.home / (self.access.file or "keys.json")
 
     @property
     def counts_file(self) -> Path:

@@ -18,8 +18,8 @@ class Access:
     )
     file: str = setting(
         "",
-        "file with the hashes of keys and tokens, its owner's alone; workers see a change of it within a second; "
-        "empty: `keys.json` in the home folder",
+        "file with the hashes of keys and tokens, its owner's alone, from the home folder on; workers see a change of "
+        "it within a second; empty: `keys.json`",
         RESTART,
         FILE_PATH,
     )
