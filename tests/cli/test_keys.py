@@ -24,7 +24,7 @@ class Shell:
         return captured.err if status else captured.out
 
     def whose(self, text: str) -> str:
-        holder = Authenticator(CredentialsFile(self.home / "keys.json")).holder(text.strip())
+        holder = Authenticator(CredentialsFile(self.home / "access/keys.json")).holder(text.strip())
         return holder.name if holder else ""
 
 
@@ -39,7 +39,7 @@ def test_a_key_s_life(shell: Shell) -> None:
     text = shell.run("keys", "add", "shop", *limits, "--expires", "2999-12-31")
     assert TEXT.fullmatch(text.strip()) and text.startswith("wsk_")
     assert shell.whose(text) == "shop"
-    Counts(shell.home / "keys.counts", 2).add(1)
+    Counts(shell.home / "access/keys.counts", 2).add(1)
     heading, row = shell.run("keys", "list").splitlines()
     assert row.split() == ["shop", "cv_sod,lstm", "50/s", "100", "1", "1000", "batch", "2999-12-31"]
     assert len(heading.split()) == 8
@@ -47,9 +47,9 @@ def test_a_key_s_life(shell: Shell) -> None:
     assert (shell.whose(text), shell.whose(rotated)) == ("", "shop")
     overlapping = shell.run("keys", "rotate", "shop", "--grace", "600")
     assert (shell.whose(rotated), shell.whose(overlapping)) == ("shop", "shop")
-    document = json.loads((shell.home / "keys.json").read_text())
+    document = json.loads((shell.home / "access/keys.json").read_text())
     document["keys"]["shop"]["secrets"][0]["until"] = 1.0
-    (shell.home / "keys.json").write_text(json.dumps(document))
+    (shell.home / "access/keys.json").write_text(json.dumps(document))
     with pytest.raises(Unauthenticated, match="was replaced by a newer one"):
         shell.whose(rotated)
     assert shell.run("keys", "revoke", "shop") == "shop is revoked\n"
@@ -97,7 +97,7 @@ def test_changes_are_audited_and_say_no_secret(shell: Shell) -> None:
 def test_mistakes(shell: Shell, arguments: list[str], message: str) -> None:
     printed = shell.run(*arguments, status=1)
     assert message in printed and "Traceback" not in printed
-    assert not (shell.home / "keys.json").exists()
+    assert not (shell.home / "access/keys.json").exists()
 
 
 def test_a_name_that_is_taken(shell: Shell) -> None:

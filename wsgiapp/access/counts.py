@@ -39,7 +39,7 @@ class Counts:
         self._rows = 0
         self._memory: mmap.mmap | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = open_owned(path, os.O_RDWR, 0o600)
             self._own = next(filter(self._claim, range(1, ROW - 1)), ROW - 1)
         except OSError as exc:

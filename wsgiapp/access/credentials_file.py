@@ -70,7 +70,7 @@ class CredentialsFile:
     @contextmanager
     def changed(self) -> Iterator[Credentials]:
         """What is in the file, to be changed: it is written at the end, unless that raises. One change at a time."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = open_owned(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR, MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # the kernel's: who is killed lets it go

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from wsgiapp.access.credentials_file import CredentialsFile
 from wsgiapp.deployment import nginx, readiness
 from wsgiapp.deployment.addresses import require_free
 from wsgiapp.deployment.app_server import running_server
@@ -81,6 +82,7 @@ class Stack:
         """
         if not self._supervisor.is_up():
             raise StackError("nothing runs; `make up` starts it")
+        self._check_keys()
         notices = check_before_restart(self._settings)
         was_missing = self._models_missing()
         nginx_before = nginx_files(self._settings.run)
@@ -114,6 +116,7 @@ class Stack:
 
     def _start(self, environ: Mapping[str, str]) -> list[str]:
         before, self._settings = self._settings, self._wanted
+        self._check_keys()
         notices = check_before_start(self._settings)
         render(self._settings)
         self._prepare_container()
@@ -129,6 +132,10 @@ class Stack:
             raise
         without_nginx = self._settings.nginx.binary and not nginx.find_nginx(self._settings)
         return [*notices, NO_NGINX] if without_nginx else notices
+
+    def _check_keys(self) -> None:
+        """Raise `SettingsError` for a broken file of keys, with which no worker starts."""
+        CredentialsFile(self._settings.credentials_file).read()
 
     def _start_the_rest(self) -> list[str]:
         for process in self._processes():

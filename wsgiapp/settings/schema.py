@@ -62,14 +62,19 @@ class Settings:
         return self.run / "metrics"
 
     @property
+    def access_folder(self) -> Path:
+        """What is known of keys and tokens, and outlives a stop: for who runs the workers alone."""
+        return self.home / "access"
+
+    @property
     def credentials_file(self) -> Path:
         """Hashes of API keys and tokens."""
-        return self.home / (self.access.file or "keys.json")
+        return self.home / self.access.file if self.access.file else self.access_folder / "keys.json"
 
     @property
     def counts_file(self) -> Path:
         """What API keys have used; it outlives a stop."""
-        return self.home / "keys.counts"
+        return self.access_folder / "keys.counts"
 
     @property
     def control_socket(self) -> Path:

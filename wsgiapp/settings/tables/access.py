@@ -19,7 +19,7 @@ class Access:
     file: str = setting(
         "",
         "file with the hashes of keys and tokens, its owner's alone, from the home folder on; workers see a change of "
-        "it within a second; empty: `keys.json`",
+        "it within a second; empty: `access/keys.json`",
         RESTART,
         FILE_PATH,
     )
