@@ -66,7 +66,7 @@ def test_where_the_line_after_cannot_be_written_the_process_s_log_has_it(
 ) -> None:
     """A full disk, as a limit on the size of files makes one; there may be room for a part of the line."""
     audit = AuditLog(tmp_path, 2**20, 2)
-    lost = metrics.AUDIT_LINES_LOST._value.get()
+    lost = metrics.AUDIT_LINES_LOST.labels("promote")._value.get()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with caplog.at_level(logging.ERROR), audit.change(WHO, "promote", model="m"):
@@ -76,7 +76,7 @@ def test_where_the_line_after_cannot_be_written_the_process_s_log_has_it(
     written = audit.path.read_text().splitlines()
     assert json.loads(written[0])["outcome"] == "begun" and sum(map(len, written[1:])) == room
     assert '"outcome": "done"' in caplog.text and '"model": "m"' in caplog.text
-    assert metrics.AUDIT_LINES_LOST._value.get() == lost + 1
+    assert metrics.AUDIT_LINES_LOST.labels("promote")._value.get() == lost + 1
     with audit.change(WHO, "promote", model="m"):
         pass
     assert [json.loads(line)["outcome"] for line in audit.path.read_text().splitlines()[-2:]] == ["begun", "done"]

@@ -84,7 +84,7 @@ class AuditLog:
         try:
             self._write(facts)
         except OSError as exc:
-            metrics.AUDIT_LINES_LOST.inc()
+            metrics.AUDIT_LINES_LOST.labels(facts["action"]).inc()
             log.error("%s: %s; the line: %s", self.path, exc.strerror, _line(facts).decode().rstrip())
 
     def _write(self, facts: dict[str, Any]) -> None:

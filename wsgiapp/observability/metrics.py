@@ -42,6 +42,7 @@ REQUESTS_BY_KEY = Counter(
 AUDIT_LINES_LOST = Counter(
     "wsgiapp_audit_lines_lost",
     "Changes whose outcome could not be written to the audit log; the process's own log has it.",
+    ["action"],
 )
 
 
