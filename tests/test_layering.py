@@ -20,6 +20,7 @@ HOUSE: Sequence[str] = (
     "backend",
     "inference",
     "management",
+    "access",
     "web",
     "server",
     "app",
@@ -41,6 +42,7 @@ FLOORS: dict[str, Sequence[str]] = {
         "conversion",
         "loading",
         "started",
+        "exposed",
         "reference",
     ),
     "pipelines": (
@@ -160,6 +162,13 @@ def test_importing_the_package_loads_and_patches_nothing() -> None:
     code = "import sys; before = set(sys.modules); import wsgiapp; print(sorted(set(sys.modules) - before))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "['wsgiapp']"
+
+
+def test_what_gunicorn_s_master_loads_before_its_forks_has_no_counters() -> None:
+    """Each worker's are in a file by its place, which prometheus_client asks for when it is imported."""
+    code = "import sys, wsgiapp.deployment.nginx, wsgiapp.settings.started; print('prometheus_client' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ["False"]
 
 
 def test_the_gateway_runs_without_tensorflow_and_without_grpcio() -> None:

@@ -12,6 +12,12 @@ from typing import Any
 from werkzeug.exceptions import NotFound, RequestURITooLarge
 from werkzeug.routing import BaseConverter, Map, Rule
 
+from wsgiapp.access.authenticator import Authenticator
+from wsgiapp.access.counts import Counts
+from wsgiapp.access.credentials_file import CredentialsFile
+from wsgiapp.access.guess_throttle import GuessThrottle
+from wsgiapp.access.key_guard import KeyGuard
+from wsgiapp.access.management_tokens import ManagementTokens
 from wsgiapp.backend.interface import Backend, Target
 from wsgiapp.backend.model_server import ModelServer
 from wsgiapp.errors import SettingsError, with_cause
@@ -56,6 +62,8 @@ MAX_KNOWN_PATH = 256
 ABORTED_WITH_CLIENT = frozenset({predict.predict, tfserving.serve})
 # Predictions of a model that a worker has in flight until it knows how long they take.
 INITIAL_CONCURRENCY = 32
+# Where API keys are asked for, they are here. Management has tokens of its own.
+NEED_KEYS = frozenset({models.index, predict.predict, tfserving.serve})
 
 
 class Rest(BaseConverter):
@@ -99,6 +107,7 @@ class Application:
         self.planes = planes
         self._urls = url_map(settings).bind("")  # the host's name plays no part
         self._known_match = lru_cache(KNOWN_PATHS)(self._urls.match)
+        self._keys = planes.keys
         self._max_body = settings.limits.body_bytes
         self._max_json_memory = settings.limits.json_memory_bytes
         self._bodies = BodyMemory(settings.limits.bodies_bytes)
@@ -140,10 +149,21 @@ class Application:
             view, arguments = match(request.path, request.method)
         except NotFound as exc:
             raise NotFound(f"nothing is served at {request.path}; / lists what is") from exc
+        if self._keys is not None and view in NEED_KEYS:
+            self._admit(self._keys, request, arguments.get("model", ""))
         if view not in ABORTED_WITH_CLIENT:
             return view(request, self.planes, **arguments)
         with aborted_when_client_goes(request.environ):
             return view(request, self.planes, **arguments)
+
+    def _admit(self, keys: KeyGuard, request: Request, model: str) -> None:
+        if request.method == "OPTIONS":  # which asks what it may send
+            return
+        try:
+            keys.admit(request.environ, model)
+        finally:
+            if request.key is not None:
+                request.note(key=request.key.name)
 
     def warm_up(self) -> None:
         """Load what the first request would otherwise wait for."""
@@ -197,8 +217,17 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         Admission(Room(limits.inflight, limits.queue_seconds), shares),
         settings.backend.deadline_seconds,
     )
-    tensors = TensorLimits(limits.tensor_numbers, limits.tensor_strings, limits.answer_bytes)
-    return Planes(data, ControlPlane(settings, backend), settings.instance, Audience(settings).is_internal, tensors)
+    authenticator = Authenticator(CredentialsFile(settings.credentials_file))
+    throttle = GuessThrottle(settings.run / "wrong-tokens.counts")
+    return Planes(
+        data,
+        ControlPlane(settings, backend),
+        ManagementTokens(settings.management.token, authenticator, throttle),
+        KeyGuard(authenticator, Counts(settings.counts_file, 1)) if settings.access.keys else None,
+        settings.instance,
+        Audience(settings).is_internal,
+        TensorLimits(limits.tensor_numbers, limits.tensor_strings, limits.answer_bytes),
+    )
 
 
 def _route(model: Model, backend: Backend, resources: Resources, threads: NativeThreads) -> Route:

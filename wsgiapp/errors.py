@@ -9,17 +9,19 @@ WsgiappError
 └── RequestError             one request cannot be answered
     ├── InvalidArgument      the request makes no sense to the service or the model
     │   └── InvalidField     ... because of one named field
-    ├── Unauthenticated      the model server wants to know who asks
+    ├── Unauthenticated      nobody knows who asks
     ├── PermissionDenied     the caller may not make the call
     ├── NotFound             no such model, version, label or signature
     ├── Conflict             the request collides with another one
     ├── TooLarge             a named field is over its limit
     ├── ResourceExhausted    the model server has no capacity left for this caller
+    ├── RateLimited          the caller has used what it may use for now
     ├── Cancelled            the caller cancelled the call
     ├── Unimplemented        the model server does not know the call
     ├── Unavailable          nobody can answer now; the same request may work in a moment
     │   ├── Unreachable      ... because no model server can be reached
     │   └── Overloaded       ... because this worker has more predictions than it can do in time
+    ├── AuditFailed          a change was not made, because the audit log cannot be written
     ├── DeadlineExceeded     the answer did not come in time
     └── InternalError        the model server failed, or its answer makes no sense
 """
@@ -76,11 +78,11 @@ class TooLarge(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """Raised when the model server asks for credentials."""
+    """Raised for a missing or wrong API key or token, and when the model server asks for credentials."""
 
 
 class PermissionDenied(RequestError):
-    """Raised when the model server rejects the credentials."""
+    """Raised for what a key or token does not allow, and when the model server rejects the credentials."""
 
 
 class NotFound(RequestError):
@@ -93,6 +95,18 @@ class Conflict(RequestError):
 
 class ResourceExhausted(RequestError):
     """Raised when the model server reports a quota or a full queue."""
+
+
+class RateLimited(RequestError):
+    """Raised above a key's rate or quota, and after many wrong tokens. `retry_after` is in seconds."""
+
+    def __init__(self, problem: str, retry_after: int) -> None:
+        super().__init__(problem)
+        self.retry_after = retry_after
+
+
+class AuditFailed(RequestError):
+    """Raised before a change whose line in the audit log cannot be written."""
 
 
 class Cancelled(RequestError):

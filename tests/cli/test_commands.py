@@ -105,6 +105,16 @@ def test_a_typo_in_models_config_is_where_the_operator_looks(home: Path, capsys:
         assert f"{path}:{line}:5 : Message type" in capsys.readouterr().err
 
 
+def test_a_broken_file_of_keys_stops_up_before_anything_is_started(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keys", "add", "shop"]) == 0
+    (home / "access/keys.json").chmod(0o644)
+    assert main(["up"]) == 1
+    assert f"chmod 600 {home}/access/keys.json" in capsys.readouterr().err
+    assert not (home / "run").exists()
+
+
 def test_a_wrong_nginx_is_an_error(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """A changed models.config is applied by itself; one that is wrong is said once, and waited for."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -49,14 +50,19 @@ def test_what_cannot_be_applied_is_said_once(
 ) -> None:
     before = home.shelf.in_force
     home.file.write_text(text)
+    audit = home.settings.logs / "audit.log"
+    audit.unlink()
     for _ in range(3):
         watch.poll()
     assert [said in message for message in caplog.messages] == [True]
+    assert not audit.exists() or len(audit.read_text().splitlines()) == 2, "nor is the audit log filled with it"
     assert str(home.file) in caplog.text
     assert home.shelf.in_force == before
     home.file.write_text(TEXT.replace("1", "3"))
     watch.poll()
     assert home.labels == {"stable": 3}
+    line = json.loads(audit.read_text().splitlines()[-1])
+    assert (line["name"], line["action"], line["outcome"]) == ("models watch", "reload", "done")
 
 
 def test_an_empty_list_unloads_everything(home: Home, watch: ConfigWatch) -> None:

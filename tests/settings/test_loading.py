@@ -195,6 +195,8 @@ def test_a_secret_appears_in_no_message(tmp_path: Path) -> None:
     message = error(tmp_path, '[management]\ntoken = "very secret"\n')
     assert message.startswith("management.token: not a text of visible ASCII")
     assert "very secret" not in message
+    message = error(tmp_path, "[management]\ntoken = 20271231\n")
+    assert message == "management.token: not a text in quotes"
 
 
 def test_no_file(tmp_path: Path) -> None:

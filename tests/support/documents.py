@@ -127,10 +127,10 @@ def _normalized(text: str) -> str:
 
 
 def pages(repository: Path, language: str) -> list[Path]:
-    """The README and the documents of a language, those that change the models last."""
+    """The README and the documents of a language, those that change the models, or make logs, last."""
     folder = repository / "docs" / ("zh" if language == "zh" else "")
     readme = repository / ("README.zh-CN.md" if language == "zh" else "README.md")
-    late = ("models-and-versions.md", "your-own-model.md")
+    late = ("access.md", "models-and-versions.md", "your-own-model.md")
     return [readme, *sorted(folder.glob("*.md"), key=lambda page: (page.name in late, page.name))]
 
 

@@ -13,6 +13,7 @@ from wsgiapp.tfserving import model_config, version_dirs
 from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus, SavedModel
 from wsgiapp.tfserving.model_config import ModelConfig
 
+MANAGEMENT_TOKEN = "secret"  # noqa: S105
 TEXT = """# ours
 model_config_list {
   config {
@@ -79,9 +80,9 @@ class Shelf:
 class Home:
     """A home folder with versions 1 to 3 of the model `m`, version 1 active."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, token: str = MANAGEMENT_TOKEN) -> None:
         (folder / "conf").mkdir()
-        (folder / "conf/wsgiapp.toml").write_text('[management]\ntoken = "secret"\nseconds = 1.0\n' + MODELS)
+        (folder / "conf/wsgiapp.toml").write_text(f'[management]\ntoken = "{token}"\nseconds = 1.0\n' + MODELS)
         self.file = folder / "conf/models.config"
         self.file.write_text(TEXT)
         for version in (1, 2, 3):

@@ -9,6 +9,7 @@ from wsgiapp.cli import (
     capacity,
     container,
     down,
+    keys,
     logs,
     models,
     nginx,
@@ -23,7 +24,22 @@ from wsgiapp.cli import (
 from wsgiapp.deployment import privileges
 from wsgiapp.errors import WsgiappError, with_cause
 
-COMMANDS = (up, down, restart, upgrade, status, logs, models, settings, capacity, render, nginx, container, watchdog)
+COMMANDS = (
+    up,
+    down,
+    restart,
+    upgrade,
+    status,
+    logs,
+    models,
+    keys,
+    settings,
+    capacity,
+    render,
+    nginx,
+    container,
+    watchdog,
+)
 ON_STACK = ("up", "down", "restart", "upgrade", "status", "logs")
 UMASK = 0o027  # logs and configuration are for the stack's user and group
 CLOSED_OUTPUT = 141  # as a shell has it for a program that SIGPIPE ended

@@ -55,7 +55,7 @@ def _list(settings: Settings, arguments: Namespace) -> int:
             serving = [each.version for each in model.versions if each.state == State.AVAILABLE]
             labels = [f"{label}={version}" for label, version in sorted(model.labels.items())]
             rows.append((model.name, _joined(sorted(serving)), _joined(labels), model.base_path))
-    _print_table(rows)
+    print_table(rows)
     return 0
 
 
@@ -67,7 +67,7 @@ def _status(settings: Settings, arguments: Namespace) -> int:
         raise NotFound(f"model {arguments.model!r} is not configured" if arguments.model else "no model is configured")
     for model in models:
         rows += _status_rows(model, _without_deleted(model, settings))
-    _print_table(rows)
+    print_table(rows)
     return 0 if all(any(each.state == State.AVAILABLE for each in model.versions) for model in models) else 1
 
 
@@ -156,7 +156,8 @@ def _print_findings(findings: list[Finding]) -> None:
         print(finding)
 
 
-def _print_table(rows: list[Row]) -> None:
+def print_table(rows: list[Row]) -> None:
+    """Rows of cells below their headings, in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

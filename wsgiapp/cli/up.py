@@ -1,5 +1,6 @@
 """`wsgiapp up`: start everything and wait until it is ready."""
 
+import os
 from argparse import Namespace
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ from wsgiapp.cli import progress
 from wsgiapp.cli.parsing import add_command
 from wsgiapp.deployment.stack import Stack
 from wsgiapp.deployment.stack_settings import stack_settings
+from wsgiapp.settings.exposed import exposed
 from wsgiapp.settings.schema import Settings
 
 
@@ -21,5 +23,6 @@ def _run(settings: Settings, arguments: Namespace) -> int:
     stack = Stack(settings, progress.show)
     notices = stack.up()
     progress.end()
+    notices += exposed(settings, frozenset(os.environ))
     print(f"wsgiapp is ready at {stack.address}", *notices, sep="\n")
     return 0

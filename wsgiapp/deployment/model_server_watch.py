@@ -32,7 +32,7 @@ class ModelServerWatch:
     def __init__(self, settings: Settings) -> None:
         self.silence = Silence(FACTOR * settings.app.watchdog_seconds)
         self._is_ours = settings.app.backend != "external"
-        self._address = settings.backend.address
+        self._address = settings.backend.call_address
         self._channel = Channel(self._address, MAX_ANSWER_BYTES)
         self._answers = True
         self._pid = 0

@@ -118,7 +118,7 @@ def prepare(settings: Settings, user: User) -> None:
     """Give the user the folders that the stack writes to, and end what another one left behind there."""
     left = [pid for pid in orphaned_processes(settings) if _owner(pid) != user.uid]
     end_processes(left, settings.http.drain_seconds)
-    for folder in (settings.run, settings.logs, settings.cache, settings.home / "tmp"):
+    for folder in (settings.run, settings.logs, settings.cache, settings.access_folder, settings.home / "tmp"):
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         _hand_over(folder, user)
 
@@ -178,6 +178,8 @@ def _needed(settings: Settings) -> Iterator[str]:
             for model in file.parse(file.read()).model_config_list.config:
                 if os.path.exists(model.base_path):
                     yield from ("tree", model.base_path)
+    for path in filter(None, (settings.tls.certificate, settings.tls.key, settings.tls.client_ca)):
+        yield from ("read", str(path))
     if settings.management.token:  # POST /v1/config changes models.config
         yield from ("write", str(settings.conf))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from wsgiapp.access.credentials_file import CredentialsFile
 from wsgiapp.deployment import nginx, nginx_listeners, readiness, takeover
 from wsgiapp.deployment.addresses import require_free
 from wsgiapp.deployment.app_server import running_server
@@ -101,6 +102,7 @@ class Stack:
         """
         if not self._supervisor.is_up():
             raise StackError("nothing runs; `make up` starts it")
+        self._check_keys()
         notices = [*check_before_restart(self._settings), *nginx_listeners.warnings(self._settings)]
         was_missing = self._models_missing()
         nginx_before = nginx_files(self._settings.run)
@@ -136,6 +138,7 @@ class Stack:
         """Start supervisord, with the sockets of processes that serve already: of one that was killed, or that is to be
         killed now."""
         before, self._settings = self._settings, self._wanted
+        self._check_keys()
         notices = [*check_before_start(self._settings), *nginx_listeners.warnings(self._settings)]
         sockets = takeover.take_sockets(before, self._settings)
         if successor_of and not sockets:
@@ -165,6 +168,10 @@ class Stack:
                 each.close()
         without_nginx = self._settings.nginx.binary and not nginx.find_nginx(self._settings)
         return [*notices, NO_NGINX] if without_nginx else notices
+
+    def _check_keys(self) -> None:
+        """Raise `SettingsError` for a broken file of keys, with which no worker starts."""
+        CredentialsFile(self._settings.credentials_file).read()
 
     def _start_the_rest(self) -> list[str]:
         for process in self._processes():

@@ -65,7 +65,7 @@ def is_listening(pid: int) -> bool:
 
 def _addresses(settings: Settings) -> tuple[object, ...]:
     http, app = settings.http, settings.app
-    return http.host, http.port, settings.nginx.binary, app.backend, settings.backend.address
+    return http.host, http.port, settings.nginx.binary, app.backend, settings.backend.address, settings.backend.socket
 
 
 def _listening_socket(pid: int) -> Iterator[socket.socket]:

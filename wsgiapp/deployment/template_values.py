@@ -37,6 +37,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
     # a promotion loads, moves the label, and may have to undo both
     management_timeout = int(3 * settings.management.seconds) + 10
     user = nginx_user(settings.home)
+    manages = settings.management.token or settings.credentials_file.exists()
     open_files = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     headers = [*nginx_errors.own_headers(), *nginx_listeners.headers(settings)]
     values = {
@@ -61,8 +62,8 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "error_maps": OUTER_INDENT.join(nginx_errors.maps(settings)),
         "error_pages": INDENT.join(nginx_errors.error_pages(settings)),
         "flask_errors": nginx_errors.FLASK_ERRORS if settings.http.compatibility == "flask" else "",
-        # Nginx has stopped waiting; without a token /v1/config is closed
-        "harakiri_seconds": max(read_timeout, management_timeout if settings.management.token else 0) + 10,
+        # Nginx has stopped waiting; without any token /v1/config is closed
+        "harakiri_seconds": max(read_timeout, management_timeout if manages else 0) + 10,
         "home": settings.home,
         "http_host": http.host,
         "http_port": http.port,

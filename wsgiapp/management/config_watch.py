@@ -9,11 +9,13 @@ import logging
 from wsgiapp.errors import Conflict, InvalidArgument, RequestError, Unavailable
 from wsgiapp.management.control_plane import ControlPlane
 from wsgiapp.management.models_file import ModelsFile
+from wsgiapp.observability.audit_log import Actor
 from wsgiapp.settings.schema import Settings
 
 log = logging.getLogger(__name__)
 
 DEFAULT_POLL_SECONDS = 1.0
+WATCH = Actor("models watch")
 
 
 class ConfigWatch:
@@ -33,7 +35,7 @@ class ConfigWatch:
                 return
             if config.WhichOneof("config") is None:  # an editor may be about to write it
                 raise InvalidArgument("not applied: it has no model_config_list; an empty one unloads all models")
-            for finding in self._control.reload():
+            for finding in self._control.reload(actor=WATCH, again=bool(self._problem)):
                 log.warning("%s: %s", self._file.path, finding)
         except Conflict:  # somebody else is changing the models
             return

@@ -1,9 +1,10 @@
 """`ControlPlane`: which models, versions and labels the model server has, and changes of them."""
 
-import hmac
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from gevent import get_hub
 
@@ -13,14 +14,14 @@ from wsgiapp.errors import (
     DeadlineExceeded,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     RequestError,
-    Unauthenticated,
 )
 from wsgiapp.management import config_edit, settings_check
+from wsgiapp.management.config_changes import changes
 from wsgiapp.management.config_check import Finding
 from wsgiapp.management.config_transaction import CALL_SECONDS, ConfigTransaction
 from wsgiapp.management.models_file import ModelsFile
+from wsgiapp.observability.audit_log import Actor, AuditLog
 from wsgiapp.settings.schema import Settings
 from wsgiapp.tfserving import model_config, version_dirs
 from wsgiapp.tfserving.messages import ModelServerConfig, ModelVersionStatus
@@ -50,15 +51,8 @@ class ControlPlane:
         self._settings = settings
         self._backend = backend
         self._file = ModelsFile(settings)
+        self._audit = AuditLog(settings.logs, settings.log.max_bytes, settings.log.backups)
         self._transaction = ConfigTransaction(backend, self._file, settings.management.seconds)
-
-    def authorize(self, token: str) -> None:
-        """Reject who does not send the token of the settings."""
-        wanted = self._settings.management.token
-        if not wanted:
-            raise PermissionDenied("management over HTTP is off: the setting management.token is empty")
-        if not hmac.compare_digest(token.encode("utf-8", "surrogateescape"), wanted.encode()):
-            raise Unauthenticated("Authorization: not the bearer token of the setting management.token")
 
     def config(self) -> ModelServerConfig:
         """The active configuration."""
@@ -95,11 +89,15 @@ class ControlPlane:
             active = None
         return self._findings(self._file.read(), active)
 
-    def reload(self, *, force: bool = False) -> list[Finding]:
-        """Apply `models.config`, unless `check` finds errors in it; its findings."""
-        with self._transaction.exclusive():
-            text = self._file.read()
-            findings = self._checked(text, self.config(), force)
+    def reload(self, *, force: bool = False, actor: Actor | None = None, again: bool = False) -> list[Finding]:
+        """Apply `models.config`, unless `check` finds errors in it; its findings.
+
+        `again`: it could not be applied a moment ago, and only that it can be is news.
+        """
+        with self._transaction.exclusive(), self._audited(actor, "reload", again=again, force=force) as told:
+            text, before = self._file.read(), self.config()
+            told["changes"] = changes(before, self._file.parse(text))
+            findings = self._checked(text, before, force)
             try:
                 self._transaction.apply(text)
             except RequestError:
@@ -110,15 +108,17 @@ class ControlPlane:
             self._transaction.keep(text)
             return findings
 
-    def replace(self, text: str, *, force: bool = False) -> list[Finding]:
+    def replace(self, text: str, *, force: bool = False, actor: Actor | None = None) -> list[Finding]:
         """Apply another configuration, and write it to `models.config`; the old one is kept beside it.
 
         When it is rejected, or a model of it does not become available in time, all is as it was before; with `force`
         only when it is rejected: a model that does not become available is a finding then.
         """
-        with self._transaction.exclusive():
-            self._file.require_known_folders(self._file.parse(text, where="body"))
+        with self._transaction.exclusive(), self._audited(actor, "replace", force=force) as told:
+            wanted = self._file.parse(text, where="body")
+            self._file.require_known_folders(wanted)
             before = self.config()
+            told["changes"] = changes(before, wanted)
             findings = self._checked(text, before, force)
             with self._transaction.all_or_nothing(before, "not applied"):
                 try:
@@ -130,12 +130,13 @@ class ControlPlane:
                 self._file.write(text)
             return findings
 
-    def promote(self, model: str, version: int, label: str) -> int | None:
+    def promote(self, model: str, version: int, label: str, *, actor: Actor | None = None) -> int | None:
         """Move a label to a version, which is loaded first where it is not; the version it was on before.
 
         When the version does not become AVAILABLE in time, or the label cannot be moved, all is as it was before.
         """
-        with self._transaction.exclusive():
+        asked: dict[str, Any] = {"model": model, "version": version, "label": label}
+        with self._transaction.exclusive(), self._audited(actor, "promote", **asked) as told:
             before, text = self.config(), self._file.read()
             if self._file.parse(text) != before:
                 raise Conflict(f"{self._file.path} has changes that are not active; check and reload it first")
@@ -146,9 +147,15 @@ class ControlPlane:
                     self._transaction.apply_noted(loading)
                 self._wait_until_available(model, version)
                 promoted = config_edit.with_label(loading, model, label, version)
+                told["changes"] = changes(before, self._file.parse(promoted))
                 self._transaction.apply_noted(promoted)
                 self._file.write(promoted)
             return configured.labels.get(label)
+
+    def _audited(
+        self, actor: Actor | None, action: str, *, again: bool = False, **what: Any
+    ) -> AbstractContextManager[dict[str, Any]]:
+        return self._audit.change(actor or Actor.local(), action, again=again, **what)
 
     def _versions(self, model: str) -> list[ModelVersionStatus]:
         try:

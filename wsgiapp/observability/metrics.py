@@ -104,6 +104,17 @@ LOG_LINES_DROPPED = Counter(
     "Lines that were not written because nobody read the log: the access log, or the process's own on stderr.",
     ["log"],
 )
+REQUESTS_BY_KEY = Counter(
+    "wsgiapp_requests_by_key",
+    "Requests by the name of their API key: admitted, of a model that the key may not use (forbidden), above its rate "
+    "or daily quota (rate, quota), and, with an empty name, without a valid key (unauthenticated).",
+    ["key", "outcome"],
+)
+AUDIT_LINES_LOST = Counter(
+    "wsgiapp_audit_lines_lost",
+    "Changes whose outcome could not be written to the audit log; the process's own log has it.",
+    ["action"],
+)
 
 
 # To add up the workers' files takes milliseconds, in which a worker does nothing else; who asks more often than this

@@ -26,12 +26,12 @@ def convert(key: str, value: Any, hint: Any, declaration: Declaration, *, from_t
     Text is parsed only where it comes from a variable: "4" for a number in the file is a slip.
     """
     kind = _python_type(hint)
+    shown = "" if declaration.secret else f" = {literal(value)}"
     try:
         converted = _parse(kind, value) if from_text else _coerce(kind, value)
     except ValueError as exc:
-        raise SettingsError(f"{key} = {literal(value)}: {exc}") from exc
+        raise SettingsError(f"{key}{shown}: {exc}") from exc
     if declaration.constraint is not None:
-        shown = "" if declaration.secret else f" = {literal(value)}"
         _check(key, converted, declaration.constraint, shown)
     return converted
 

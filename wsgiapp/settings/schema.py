@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from wsgiapp.settings.tables.access import Access
 from wsgiapp.settings.tables.backend import Backend, Container, Management
 from wsgiapp.settings.tables.gateway import App, Http, Limits, Log, Nginx
 from wsgiapp.settings.tables.models import Model
@@ -22,6 +23,7 @@ TABLES: Mapping[str, type] = {
     "backend": Backend,
     "container": Container,
     "management": Management,
+    "access": Access,
     "log": Log,
 }
 
@@ -40,6 +42,7 @@ class Settings:
     backend: Backend = field(default_factory=Backend)
     container: Container = field(default_factory=Container)
     management: Management = field(default_factory=Management)
+    access: Access = field(default_factory=Access)
     log: Log = field(default_factory=Log)
     models: Mapping[str, Model] = field(default_factory=dict)
 
@@ -61,6 +64,21 @@ class Settings:
     def metrics(self) -> Path:
         """Each worker's metrics."""
         return self.run / "metrics"
+
+    @property
+    def access_folder(self) -> Path:
+        """What is known of keys and tokens, and outlives a stop: for who runs the workers alone."""
+        return self.home / "access"
+
+    @property
+    def credentials_file(self) -> Path:
+        """Hashes of API keys and tokens."""
+        return self.home / self.access.file if self.access.file else self.access_folder / "keys.json"
+
+    @property
+    def counts_file(self) -> Path:
+        """What API keys have used; it outlives a stop."""
+        return self.access_folder / "keys.counts"
 
     @property
     def control_socket(self) -> Path:

@@ -21,12 +21,14 @@ STATUS_BY_ERROR: Mapping[type[errors.RequestError], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.ResourceExhausted: 429,
+    errors.RateLimited: 429,
     errors.Cancelled: 499,  # Nginx's own number for a caller that has gone
     errors.InternalError: 500,
     errors.Unimplemented: 501,
     errors.Unavailable: 503,
     errors.Unreachable: 503,
     errors.Overloaded: 503,
+    errors.AuditFailed: 507,
     errors.DeadlineExceeded: 504,
 }
 # What is wrong with a request that is too malformed to reach a view.
@@ -94,7 +96,7 @@ def _failure(error: Exception) -> _Failure:
     """What is told of an exception; of one that was not meant to happen, nothing."""
     if isinstance(error, errors.RequestError):
         headers = {}
-        if isinstance(error, errors.Unavailable):
+        if isinstance(error, errors.Unavailable | errors.RateLimited):
             headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, errors.Unauthenticated):
             headers["WWW-Authenticate"] = "Bearer"

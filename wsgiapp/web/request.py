@@ -17,6 +17,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, Unsup
 from werkzeug.utils import cached_property
 from werkzeug.wrappers import Request as WerkzeugRequest
 
+from wsgiapp.access.holders import KEY, Key
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.inference.call_options import DEFAULT, CallOptions
 from wsgiapp.pipelines.pipeline import Payload
@@ -119,6 +120,15 @@ class Request(WerkzeugRequest):
     def client(self) -> str:
         """The client's address; see `client_address`."""
         return client_address(self.environ)
+
+    @property
+    def key(self) -> Key | None:
+        """The API key that it came with, where keys are asked for."""
+        return self.environ.get(KEY)
+
+    def may_use(self, model: str) -> bool:
+        """Whether it may know of a model."""
+        return self.key is None or self.key.allows(model)
 
     @property
     def raw_path(self) -> str:

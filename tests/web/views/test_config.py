@@ -8,20 +8,27 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, TestResponse
 
-from support.home import TEXT, Home
+from support.access import Keyring, looks_again
+from support.home import MANAGEMENT_TOKEN, TEXT, Home
 from wsgiapp.app import Application, create_planes
 from wsgiapp.web.access_log import log_access
-from wsgiapp.web.planes import Planes
 
 TOKEN = {"Authorization": "Bearer secret"}
 
 
 class Site(Home):
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        planes = Planes(create_planes(self.settings, self.shelf).data, self.control)  # type: ignore[arg-type]
+    def __init__(self, folder: Path, token: str = MANAGEMENT_TOKEN) -> None:
+        super().__init__(folder, token)
+        self.audit = self.settings.logs / "audit.log"
+        planes = create_planes(self.settings, self.shelf)  # type: ignore[arg-type]
+        self.tokens = planes.tokens
+        self.keyring = Keyring(self.settings.credentials_file)
         self.log = io.BytesIO()
         self.client = Client(log_access(Application(self.settings, planes), self.log))
+
+    @property
+    def another_worker(self) -> Client:
+        return Client(Application(self.settings, create_planes(self.settings, self.shelf)))  # type: ignore[arg-type]
 
     def post(self, path: str, **arguments: Any) -> TestResponse:
         return self.client.post(path, headers=TOKEN, **arguments)
@@ -119,4 +126,94 @@ def test_a_promotion_that_makes_no_sense(site: Site, fields: dict[str, Any], sta
     answer = site.post("/v1/config:promote", json=fields)
     assert answer.status_code == status
     assert message in answer.text
+    assert site.labels == {"stable": 1}
+
+
+@pytest.mark.parametrize(
+    ("scope", "allowed"),
+    [("read", {"show"}), ("promote", {"promote"}), ("replace", {"replace", "reload"})],
+)
+def test_a_token_may_do_what_its_scopes_say(site: Site, scope: str, allowed: set[str]) -> None:
+    token = site.keyring.add_token("ci", scope)
+    looks_again(site.tokens._authenticator)
+    headers = {"Authorization": f"Bearer {token}"}
+    text = TEXT.replace("@{models}", str(site.settings.home / "models"))
+    done = {
+        "show": site.client.get("/v1/config", headers=headers),
+        "promote": site.client.post(
+            "/v1/config:promote", headers=headers, json={"model": "m", "version": 2, "label": "stable"}
+        ),
+        "reload": site.client.post("/v1/config:reload", headers=headers),
+        "replace": site.client.post("/v1/config", headers=headers, data=text),
+    }
+    assert {name for name, answer in done.items() if answer.status_code == 200} == allowed
+    for name in done.keys() - allowed:
+        assert done[name].status_code == 403
+        assert "the token 'ci' has not the scope" in done[name].json["error"]
+
+
+def test_without_any_token_management_is_off_and_one_in_the_file_opens_it(tmp_path: Path) -> None:
+    site = Site(tmp_path, token="")
+    assert site.client.get("/v1/config", headers=TOKEN).status_code == 403
+    token = site.keyring.add_token("ci", "read")
+    looks_again(site.tokens._authenticator)
+    assert site.client.get("/v1/config", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert site.client.get("/v1/config", headers={"Authorization": "Bearer "}).status_code == 401
+
+
+def test_who_guesses_is_not_answered_any_more_and_others_are(site: Site) -> None:
+    ci = site.keyring.add_token("ci", "read")
+    looks_again(site.tokens._authenticator)
+
+    def get(token: str, address: str) -> TestResponse:
+        environ = {"REMOTE_ADDR": address}
+        headers = {"Authorization": f"Bearer {token}"}
+        return site.client.get("/v1/config", headers=headers, environ_overrides=environ)
+
+    guesses = [get(f"guess{number}", "192.0.2.1") for number in range(12)]
+    assert [answer.status_code for answer in guesses] == [401] * 10 + [429] * 2
+    assert 1 <= int(guesses[-1].headers["Retry-After"]) <= 60
+    assert get("secret", "192.0.2.1").status_code == 429, "it does not learn that it has found it"
+    assert get("secret", "192.0.2.2").status_code == 200
+    assert get(ci, "192.0.2.1").status_code == 200, "nobody guesses 256 bits"
+    guesser = {"REMOTE_ADDR": "192.0.2.1"}
+    assert site.another_worker.get("/v1/config", headers=TOKEN, environ_overrides=guesser).status_code == 429
+
+
+def test_each_change_is_in_the_audit_log(site: Site) -> None:
+    ci = site.keyring.add_token("ci", "promote")
+    looks_again(site.tokens._authenticator)
+    headers = {"Authorization": f"Bearer {ci}", "X-Request-ID": "r1"}
+    site.audit.unlink()
+    wanted = {"model": "m", "version": 2, "label": "stable"}
+    site.client.post("/v1/config:promote", headers=headers, json=wanted, environ_overrides={"REMOTE_ADDR": "192.0.2.1"})
+    begun, done = map(json.loads, site.audit.read_text().splitlines())
+    assert begun.pop("outcome") == "begun"
+    assert begun.pop("time") <= done.pop("time")
+    who = {"name": "ci", "address": "192.0.2.1", "request_id": "r1"}
+    assert begun == {**who, "action": "promote", **wanted}
+    changes = done.pop("changes")
+    assert done == {**begun, "outcome": "done"}
+    assert changes["m"]["labels"] == [{"stable": 1}, {"stable": 2}]
+    assert "versions: 2" in changes["m"]["versions"][1]
+    assert ci not in site.audit.read_text()
+
+
+def test_a_change_that_fails_is_in_the_audit_log_with_the_reason(site: Site) -> None:
+    site.audit.unlink()
+    name = "m" * 100_000
+    assert site.post("/v1/config:promote", json={"model": name, "version": 2, "label": "stable"}).status_code == 404
+    begun, failed = site.audit.read_text().splitlines()
+    assert (json.loads(failed)["outcome"], json.loads(failed)["name"]) == ("failed", "management.token")
+    assert "is not in models.config" in failed or len(json.loads(failed)["error"]) <= 203
+    assert max(len(begun), len(failed)) < 2000
+    assert "secret" not in begun + failed
+
+
+def test_what_cannot_be_written_down_is_not_done(site: Site) -> None:
+    site.audit.unlink()
+    site.audit.mkdir()
+    answer = site.post("/v1/config:promote", json={"model": "m", "version": 2, "label": "stable"})
+    assert answer.status_code == 507
+    assert "audit.log cannot be written (Is a directory), and without a line in it nothing is changed" in answer.text
     assert site.labels == {"stable": 1}

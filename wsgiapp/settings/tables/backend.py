@@ -202,7 +202,8 @@ class Management:
 
     token: str = setting(
         "",
-        "bearer token of `/v1/config` (`Authorization: Bearer ...`); empty: `/v1/config` is closed to everybody",
+        "bearer token of `/v1/config` (`Authorization: Bearer ...`) for everything there; empty: only the tokens of "
+        "`wsgiapp tokens add` count, and without any `/v1/config` is closed",
         RESTART,
         TOKEN,
         secret=True,

@@ -1,4 +1,4 @@
-"""Management of the models: `/v1/config`, for who has the token of the settings."""
+"""Management of the models: `/v1/config`, for who has a token."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from google.protobuf import json_format, text_format
 
 from wsgiapp.errors import InvalidField
 from wsgiapp.management.config_check import Finding
+from wsgiapp.observability.audit_log import Actor
 from wsgiapp.tfserving.messages import INT64_MAX, ModelServerConfig
 from wsgiapp.web.planes import Planes
 from wsgiapp.web.request import Request
@@ -14,38 +15,41 @@ from wsgiapp.web.response import Response, answer
 
 def show(request: Request, planes: Planes) -> Response:
     """The active configuration, as JSON."""
-    _authorize(request, planes)
+    _authorize(request, planes, "read")
     return answer(json_format.MessageToDict(planes.control.config(), preserving_proto_field_name=True))
 
 
 def replace(request: Request, planes: Planes) -> Response:
     """Apply the body: a `ModelServerConfig` in JSON or, as another type, in text format."""
-    _authorize(request, planes)
-    return _applied(planes.control.replace(_sent_config(request), force=_is_forced(request)))
+    actor = _authorize(request, planes, "replace")
+    return _applied(planes.control.replace(_sent_config(request), force=_is_forced(request), actor=actor))
 
 
 def reload(request: Request, planes: Planes) -> Response:
     """Apply the file `models.config`."""
-    _authorize(request, planes)
-    return _applied(planes.control.reload(force=_is_forced(request)))
+    actor = _authorize(request, planes, "replace")
+    return _applied(planes.control.reload(force=_is_forced(request), actor=actor))
 
 
 def promote(request: Request, planes: Planes) -> Response:
     """Move a label to a version: `{"model": ..., "version": ..., "label": ...}`."""
-    _authorize(request, planes)
+    actor = _authorize(request, planes, "promote")
     fields = request.json_object()
     model, label = _text(fields, "model"), _text(fields, "label")
     version = fields.get("version")
     if type(version) is not int or not 0 <= version <= INT64_MAX:
         raise InvalidField("version", "missing or not a version's number")
-    before = planes.control.promote(model, version, label)
+    before = planes.control.promote(model, version, label, actor=actor)
     request.note(model=model, version=version, label=label)
     return answer({"model": model, "label": label, "version": version, "previous_version": before})
 
 
-def _authorize(request: Request, planes: Planes) -> None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    planes.control.authorize(token.strip() if scheme.lower() == "bearer" else "")
+def _authorize(request: Request, planes: Planes, scope: str) -> Actor:
+    """Who asks, within a token's scope."""
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    name = planes.tokens.authorize(text.strip() if scheme.lower() == "bearer" else "", scope, request.client)
+    request.note(token=name)
+    return Actor(name, request.client, request.id)
 
 
 def _sent_config(request: Request) -> str:

@@ -11,5 +11,6 @@ def index(request: Request, planes: Planes) -> Response:
     models = {
         name: {"predict": f"/{name}/predict", "signature": target.signature}
         for name, target in planes.data.models.items()
+        if request.may_use(name)
     }
     return answer({"status": 0, "service": "wsgiapp", "version": __version__, "models": models})

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from wsgiapp.access.key_guard import require
 from wsgiapp.backend.interface import Target
 from wsgiapp.errors import InvalidArgument
 from wsgiapp.inference.call_options import CallOptions
@@ -110,6 +111,7 @@ def models(request: Request, planes: Planes) -> Response:
             "version_labels": {label: str(version) for label, version in each.labels.items()},
         }
         for each in planes.control.models()
+        if request.may_use(each.name)
     ]
     return _pretty({"models": overviews})
 
@@ -138,6 +140,8 @@ def _target(match: re.Match[str], request: Request) -> Target:
     name = _decoded(match["name"], texts.MODEL_NAME_NOT_DECODED)
     label = _decoded(match["label"] or "", texts.LABEL_NOT_DECODED)
     request.note(model=name, **({"label": label} if label else {}))
+    if request.key is not None:
+        require(request.key, name)
     return Target(name, "", version, label)
 
 

@@ -1,0 +1,1 @@
+"""Who may ask for what: API keys of clients, tokens of those who manage the models."""
