@@ -34,6 +34,16 @@ def environment_value(pid: int, name: str) -> str:
     return next((entry[len(start) :].decode(errors="replace") for entry in entries if entry.startswith(start)), "")
 
 
+def systemd_unit(pid: int) -> str:
+    """The system's service that a process belongs to; empty where it belongs to none, as in a user's session."""
+    try:
+        path = (PROC / str(pid) / "cgroup").read_text().splitlines()[-1].rpartition(":")[2]
+    except (OSError, IndexError):
+        return ""
+    name = path.rpartition("/")[2]
+    return name if path.startswith("/system.slice/") and name.endswith(".service") else ""
+
+
 def threads(pid: int) -> Iterator[str]:
     """A line for each thread: its name, its state, and where in the kernel it waits."""
     for task in sorted((PROC / str(pid) / "task").glob("*")):

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from wsgiapp.access.credentials_file import CredentialsFile
-from wsgiapp.deployment import nginx, nginx_listeners, readiness, takeover
+from wsgiapp.deployment import nginx, nginx_listeners, process_state, readiness, takeover
 from wsgiapp.deployment.addresses import require_free
 from wsgiapp.deployment.app_server import running_server
 from wsgiapp.deployment.container import Container
@@ -78,6 +78,8 @@ class Stack:
         supervisord = self._supervisor.pid()
         if supervisord is None or self._started is None:
             raise StackError("nothing runs; `make up` starts it")
+        if unit := process_state.systemd_unit(supervisord):  # it would stop everything once supervisord has ended
+            raise StackError(f"systemd runs the stack: `systemctl restart {unit}` starts it with the new code")
         unknown = [name for name, value in self._started.variables.items() if value is None and name not in environ]
         if unknown:
             raise StackError(f"{unknown[0]}: the stack was started with it; set it here, too")
