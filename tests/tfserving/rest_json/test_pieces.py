@@ -137,3 +137,23 @@ def test_a_large_document_is_emptied_in_pieces(monkeypatch: pytest.MonkeyPatch) 
     release(large, lambda: sizes.append(sum(map(len, rows)) + len(uneven)))
     assert not large and not uneven and not any(rows)
     assert len(sizes) > 20 and sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("unit", [b"1", b" "], ids=["digits", "white space"])
+def test_what_goes_on_without_a_comma_is_too_large(unit: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "PIECE_BYTES", 100)
+    monkeypatch.setattr(cuts, "MAX_UNCUT_BYTES", 1000)
+    parsed = Parser()
+    with pytest.raises(TooLarge, match="bytes of its JSON are one number, or white space"):
+        parse_in_pieces(b'{"a": [1,0.5' + unit * 100_000 + b"]}", parsed, lambda: None)
+    assert sum(parsed.sizes) < 3000
+
+
+def test_what_is_no_json_is_no_json_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "PIECE_BYTES", 100)
+    monkeypatch.setattr(cuts, "MAX_UNCUT_BYTES", 1000)
+    for text, place in ((b"x" * 100_000, 0), (b'{"a": [1,' + b" " * 900 + b"x" * 100_000, 909)):
+        parsed = Parser()
+        with pytest.raises(json.JSONDecodeError) as caught:
+            parse_in_pieces(text, parsed, lambda: None)
+        assert caught.value.pos == place and sum(parsed.sizes) < 3000

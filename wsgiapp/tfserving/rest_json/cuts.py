@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsgiapp.errors import TooLarge
 from wsgiapp.tfserving.rest_json.long_strings import LongString, read_long_string
 from wsgiapp.tfserving.rest_json.pieces import Charge, Pause
 
@@ -17,7 +16,10 @@ LOWER_CASE = 0x20  # the bit by which "[" and "{" differ, and "]" and "}"
 
 
 class Piece(NamedTuple):
-    """A piece of a document from where it was looked for: it ends before a comma inside of brackets, or with all."""
+    """A piece of a document from where it was looked for: it ends before a comma inside of brackets, or with all.
+
+    The last one ends earlier where it is nested too deeply, or goes on and on without a comma.
+    """
 
     end: int
     is_last: bool
@@ -58,12 +60,8 @@ def next_piece(body: bytes, start: int, brackets: str, pause: Pause, charge: Cha
     strings: list[LongString] = []
     at, in_string, string_start, uncut = start, False, start, 0
     while at + PIECE_BYTES < len(body):
-        if found.depth > MAX_DEPTH:  # the parser will say so
+        if found.depth > MAX_DEPTH or uncut > MAX_UNCUT_BYTES:  # it goes no further
             return Piece(at, True, strings=tuple(strings))
-        if uncut > MAX_UNCUT_BYTES:
-            raise TooLarge(
-                "body", f"more than {MAX_UNCUT_BYTES:,} bytes of its JSON without a comma between two values"
-            )
         uncut += PIECE_BYTES
         text = body[at : at + PIECE_BYTES]
         if (len(text) - len(text.rstrip(b"\\"))) % 2:

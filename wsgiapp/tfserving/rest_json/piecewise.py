@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wsgiapp.errors import InvalidField, TooLarge
-from wsgiapp.tfserving.rest_json.cuts import Piece, next_piece
+from wsgiapp.tfserving.rest_json.cuts import MAX_UNCUT_BYTES, Piece, next_piece
 from wsgiapp.tfserving.rest_json.long_strings import LongString, StringError
 from wsgiapp.tfserving.rest_json.pieces import Charge, Pause, free, release
 
@@ -77,9 +77,9 @@ class _Reader:
                 piece = next_piece(self._body, start, self._brackets, self._pause, self._charge)
             except StringError as exc:
                 raise _placed(exc.problem, exc.place, self._body, self._pause) from exc
-            self._add(piece, start)
             if piece.is_last and piece.end < len(self._body):
-                raise _placed("recursion limit exceeded", piece.end, self._body, self._pause)
+                raise self._failure(piece, start)
+            self._add(piece, start)
             if piece.is_last:
                 return self.root
             start = piece.end + 1
@@ -95,10 +95,7 @@ class _Reader:
             _require_values_at_commas(text, at_start=start > 0, at_end=not piece.is_last)
             value = self._parse(prefix + text + suffix)
         except json.JSONDecodeError as exc:
-            place = start + len(text.decode("utf-8", "replace")[: max(exc.pos - len(prefix), 0)].encode())
-            for string in piece.strings:
-                if place > string.start:
-                    place += string.end - string.start - len(LONG_STRING)
+            place = _place_in_body(exc, piece, start, text, len(prefix))
             raise _placed(exc.msg, place, self._body, self._pause) from exc
         if piece.strings:
             value = _with(piece.strings, value)
@@ -112,6 +109,17 @@ class _Reader:
                 _last_of(self._open_values[-1], bracket_name[1]) if self._open_values else self.root
             )
         self._brackets = now_open
+
+    def _failure(self, piece: Piece, start: int) -> Exception:
+        """What is wrong with a document that was not read to its end."""
+        prefix, text = _opening(self._brackets), _without(piece.strings, self._body, start, piece.end)
+        try:
+            self._parse(prefix + text)
+        except json.JSONDecodeError as exc:
+            place = _place_in_body(exc, piece, start, text, len(prefix))
+            if place < piece.end - 1:
+                return _placed(exc.msg, place, self._body, self._pause)
+        return TooLarge("body", f"more than {MAX_UNCUT_BYTES:,} bytes of its JSON are one number, or white space")
 
     def _count(self, text: bytes) -> None:
         lists, objects, members = text.count(b"["), text.count(b"{"), text.count(b":")
@@ -187,6 +195,15 @@ def _with(strings: tuple[LongString, ...], value: Any) -> Any:
             elif type(each) is dict or type(each) is list:
                 open_values.append(each)
     return root[0]
+
+
+def _place_in_body(error: json.JSONDecodeError, piece: Piece, start: int, text: bytes, prefix_bytes: int) -> int:
+    """The place, in bytes, of a mistake in a piece's text, in front of which stand the brackets that are open."""
+    place = start + len(text.decode("utf-8", "replace")[: max(error.pos - prefix_bytes, 0)].encode())
+    for string in piece.strings:
+        if place > string.start:
+            place += string.end - string.start - len(LONG_STRING)
+    return place
 
 
 def _placed(problem: str, place: int, body: bytes, pause: Pause) -> PlacedError:
