@@ -48,6 +48,12 @@ def png(
     return PNG + head + before + data + png_chunk(b"IEND", b"")
 
 
+def png_with_missing_chunk() -> bytes:
+    """Its pixels say that they are 4 GB, and are not there."""
+    whole = png((8, 8), 8, 2)
+    return whole[: whole.index(b"IDAT") - 4] + (2**32 - 2**16).to_bytes(4) + b"IDAT" + bytes(400)
+
+
 def png_with_texts(count: int, size: int) -> bytes:
     """A few pixels, and `count` compressed texts of `size` bytes each."""
     text = png_chunk(b"zTXt", b"a\0\0" + zlib.compress(b"a" * size, 9))
@@ -232,6 +238,7 @@ PICTURES: Mapping[str, Callable[[], bytes]] = {
     ),
     "PNG, one grey transparent": partial(png, SIDES[50], 8, 0, before=png_chunk(b"tRNS", bytes(2))),
     "PNG, an animation": partial(png_animation, SIDES[10]),
+    "PNG, a chunk of 4 GB that is missing": png_with_missing_chunk,
     "PNG, 900 texts of 7.9 MB": partial(png_with_texts, 900, 7_900_000),
     "PNG, 12 GB behind its pixels": partial(png_with_tail, 12_000 * MILLION),
     "PNG, 2.4 GB behind its pixels": partial(png_with_tail, 2_400 * MILLION),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
@@ -9,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from bench.processes import Failure, command_line, tree, wait_for
 from bench.systems import REPOSITORY, Stack, environment
 
 RECOVERY_SECONDS = 60.0
+READY_SECONDS = 2.0
 MODEL = "lstm"
 
 
@@ -96,10 +98,10 @@ class Target(Stack):
         raise Failure(f"not ready again after {RECOVERY_SECONDS:.0f} s:\n{self._run('status').stdout}{self.last_words}")
 
     def _is_ready(self) -> bool:
-        import urllib.request
-
-        with suppress(OSError), urllib.request.urlopen(f"http://{self.host}:{self.port}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=READY_SECONDS)
+        with suppress(OSError, http.client.HTTPException), closing(connection):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
         return False
 
     def _of(self, words: str) -> list[int]:

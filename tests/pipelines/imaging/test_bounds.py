@@ -26,7 +26,7 @@ from support.images import (
 from support.processes import REPOSITORY
 from wsgiapp.errors import InvalidField, TooLarge
 from wsgiapp.pipelines.imaging.headers import vp8l
-from wsgiapp.pipelines.imaging.headers.header import Unsupported
+from wsgiapp.pipelines.imaging.headers.header import CutOff, Unsupported
 from wsgiapp.pipelines.imaging.headers.readers import read_header
 from wsgiapp.pipelines.imaging.images import decode_image, decode_nearest
 from wsgiapp.pipelines.memory_budget import MemoryBudget
@@ -276,6 +276,14 @@ def test_a_webp_s_transforms_are_no_larger_than_encoders_make_them() -> None:
         vp8l.count_groups(memoryview(stream), 16_000, 16_000)
     with pytest.raises(ValueError, match="cut off"):
         vp8l.count_groups(memoryview(stream[:2]), 16, 16)
+
+
+def test_a_png_s_chunk_that_is_missing_is_not_allocated() -> None:
+    """OpenCV allocates what a chunk's length says, up to 4 GB, before it looks for its data."""
+    file = pictures.png_with_missing_chunk()
+    with pytest.raises(CutOff):
+        read_header(file)
+    rejected(file, "img: an image file that is damaged or cut off")
 
 
 @pytest.mark.parametrize("compression", [6, 34676, 34677, 34925, 50000])
