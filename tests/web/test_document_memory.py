@@ -19,6 +19,7 @@ def test_small_ones_never_wait() -> None:
     for other in others:
         other.charge(SMALL_BYTES)
     large.close()
+    assert gc.isenabled()
 
 
 def test_large_ones_have_their_turns() -> None:
@@ -48,7 +49,9 @@ def test_what_is_too_large_is_rejected() -> None:
     memory.close()
     with DocumentMemory(3 * SMALL_BYTES).alone(100 * SMALL_BYTES):
         pass
-    DocumentMemory().charge(2 * SMALL_BYTES)
+    next_one = DocumentMemory()
+    next_one.charge(2 * SMALL_BYTES)
+    next_one.close()
 
 
 def test_one_whose_turn_does_not_come_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
