@@ -12,11 +12,12 @@ import gevent
 import gevent.event
 import numpy as np
 import pytest
-from werkzeug.test import Client, EnvironBuilder, TestResponse, run_wsgi_app
+from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
 
 from support.http_client import multipart
 from support.images import image_file, photograph
 from support.lexicon import give_lexicon
+from support.on_this_machine import OnThisMachine
 from wsgiapp.app import Application, create_app, create_planes
 from wsgiapp.backend.channel import CallError, Code
 from wsgiapp.backend.interface import Target
@@ -92,14 +93,6 @@ class Site:
             create_planes(self.settings, self.backend),
         )
         self.client = OnThisMachine(self.app)
-
-
-class OnThisMachine(Client):
-    """A client that connects by TCP from the same machine, and so may know more than the public."""
-
-    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
-        kwargs.setdefault("environ_base", {"REMOTE_ADDR": "127.0.0.1"})
-        return super().open(*args, **kwargs)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from werkzeug.test import Client, TestResponse
 
 from support.access import Keyring, looks_again
 from support.lexicon import give_lexicon
+from support.on_this_machine import OnThisMachine
 from wsgiapp.access.counts import Counts
 from wsgiapp.access.key_guard import KeyGuard
 from wsgiapp.app import Application, create_planes
@@ -68,7 +69,7 @@ class Site:
         self.guard: Any = planes.keys
         self.log = io.BytesIO()
         self.app = Application(self.settings, planes)
-        self.client = Client(log_access(self.app, self.log))
+        self.client = OnThisMachine(log_access(self.app, self.log))
 
     def add_key(self, name: str, **fields: Any) -> str:
         text = self.keyring.add_key(name, **fields)
