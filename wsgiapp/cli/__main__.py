@@ -47,6 +47,8 @@ CLOSED_OUTPUT = 141  # as a shell has it for a program that SIGPIPE ended
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status."""
+    before = os.umask(0)
+    os.umask(before | UMASK)
     try:
         return _run(argv)
     except BrokenPipeError:  # whoever reads has seen enough: `wsgiapp settings | head`
@@ -55,12 +57,13 @@ def main(argv: list[str] | None = None) -> int:
         return CLOSED_OUTPUT
     except KeyboardInterrupt:
         return 130
+    finally:
+        os.umask(before)
 
 
 def _run(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="wsgiapp", description="An HTTP service in front of TensorFlow Serving.")
     parser.add_argument("--version", action="version", version=f"wsgiapp {__version__}")
-    os.umask(UMASK | os.umask(UMASK))
     # What supervisord runs has been given its user already.
     is_root = os.geteuid() == 0 and "SUPERVISOR_ENABLED" not in os.environ
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -13,7 +13,7 @@ import pytest
 
 from support.http2_peer import MAX_BYTES, OK, Peer, answer, frame, number, outcome, request, still_works
 from wsgiapp.backend.http2.connection import Connection
-from wsgiapp.backend.http2.errors import ConnectionLost
+from wsgiapp.backend.http2.errors import ConnectionLost, RequestNotProcessed
 from wsgiapp.backend.http2.frames import (
     CONTINUATION,
     DATA,
@@ -168,3 +168,13 @@ def test_a_failure_of_the_client_s_own_leaves_nobody_waiting(
     assert isinstance(outcome(caller), ConnectionLost)
     assert "ZeroDivisionError: a bug" in capfd.readouterr().err
     gevent.sleep(0.001)  # the loop turns on
+
+
+def test_a_goaway_ends_none_of_those_that_were_not_sent() -> None:
+    """The connection closes with the first of them; all may be sent again."""
+    peer = Peer(MAX_CONCURRENT_STREAMS=0)
+    callers = [peer.ask() for _ in range(3)]
+    still_waiting = gevent.spawn(peer.hear, SETTINGS)
+    still_waiting.get(timeout=20)
+    peer.say(frame(GOAWAY, 0, 0, number(2**31 - 1) + number(0)))
+    assert [type(outcome(caller)) for caller in callers] == [RequestNotProcessed] * 3

@@ -62,7 +62,11 @@ def test_a_flood_ends_the_connection(peer: Peer, kind: str) -> None:
     flood = gevent.spawn(say_until_it_is_over, peer, BEGUN, FLOODS[kind])
     lost = outcome(caller)
     assert isinstance(lost, ConnectionLost)
-    assert str(lost) == "protocol error: too many frames that bring no call further"
+    # One that asks for an acknowledgement each may also find that nobody reads them.
+    assert str(lost) in (
+        "protocol error: too many frames that bring no call further",
+        "protocol error: frames that ask for an answer, and nobody who reads it",
+    )
     assert not peer.connection.takes_requests
     assert peer.hear(GOAWAY) == Frame(GOAWAY, 0, 0, number(0) + ENHANCE_YOUR_CALM)
     flood.join()

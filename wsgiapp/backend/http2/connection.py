@@ -457,7 +457,9 @@ class Connection:
         reason = f"the server closes the connection with error code {code:#x}: {text}" if code else GOING_AWAY
         self._going_away = True
         left = [stream for stream in self._streams.values() if stream.number > last & MAX_STREAM_ID]
-        for stream in [*self._unopened, *left]:
+        unopened = [*self._unopened]
+        self._unopened.clear()  # the connection may close with the first of them, and that must not end the others
+        for stream in [*unopened, *left]:
             self._finish(stream, RequestNotProcessed(reason))
         if not self._streams:
             self.close(reason)
