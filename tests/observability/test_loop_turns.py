@@ -32,6 +32,8 @@ def clock() -> Clock:
 def turns(clock: Clock) -> Iterator[LoopTurns]:
     turns = LoopTurns(gevent.get_hub().loop, clock)
     turns.start()
+    gevent.sleep(0.001)  # into a turn whose beginning was seen
+    turns.take()
     yield turns
     turns.stop()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attack.pictures import PICTURES
 from attack.request import PICTURE, post
 
-# Read, rejected, too large; and given up at the deadline, where several are decoded at the same time.
+# Read, rejected, too large; and 504 at the deadline, where several are decoded at the same time.
 STATUSES = (200, 400, 413, 504)
 
 
