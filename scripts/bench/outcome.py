@@ -39,13 +39,13 @@ class Outcome:
 
     seconds: float = 0.0
     latencies: array[float] = field(default_factory=lambda: array("d"))
-    # When each right answer came, and when each request failed: points of time.perf_counter().
-    answered_at: array[float] = field(default_factory=lambda: array("d"))
-    failed_at: array[float] = field(default_factory=lambda: array("d"))
     errors: Counter[str] = field(default_factory=Counter)
     sample: str = ""  # the first thing that went wrong
     generator_cpu: float = 0.0  # seconds
     cpu: dict[int, float] = field(default_factory=dict)  # seconds by process id
+    # When each right answer came, and when each request failed: points of time.perf_counter().
+    answered_at: array[float] = field(default_factory=lambda: array("d"))
+    failed_at: array[float] = field(default_factory=lambda: array("d"))
     rejections: array[float] = field(default_factory=lambda: array("d"))  # 429 and 503, from the sending
 
     @property

@@ -21,8 +21,6 @@ API = "api"
 def main(argv: list[str] | None = None) -> int:
     """Run it; 0 when nothing was found."""
     options = _parse(argv)
-    from wsgiapp.tfserving import stubs  # noqa: F401  (the messages without TensorFlow, before anything imports them)
-
     home = Path(os.environ.get("WSGIAPP_HOME") or REPOSITORY / "var").resolve()
     if options.one:
         fuzz(options.one, max(1, round(60 * options.minutes)), home / "fuzz/corpus" / options.one, home / "fuzz/found")

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import orjson
 from google.protobuf.message import DecodeError
-from tensorflow.core.framework import types_pb2
 
 from fuzz.targets.target import Target, WrongResult
 from wsgiapp.errors import RequestError, WsgiappError
 from wsgiapp.tfserving import model_config
-from wsgiapp.tfserving.messages import TensorProto
+from wsgiapp.tfserving.messages import TensorProto, types_pb2
 from wsgiapp.tfserving.rest_json.document import parse
 from wsgiapp.tfserving.rest_json.examples import read_examples
 from wsgiapp.tfserving.rest_json.inputs import read_inputs

@@ -63,4 +63,4 @@ def test_requests_have_names_and_sizes_of_their_own() -> None:
     for request in requests:
         assert isinstance(request, HeavyRequest) and request.statuses
         if request.body is not None:
-            assert 0 < len(request.body(2**20)) <= 4 * 2**20, request.name
+            assert 0 < len(request.body(2**20)) <= 16 * 2**20, request.name
