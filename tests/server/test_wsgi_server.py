@@ -243,7 +243,7 @@ def test_a_socket_of_its_own(tmp_path: Path) -> None:
         left_over.bind(str(own))
     ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     with Worker(tmp_path, f"127.0.0.1:{free_port()}", f"--socket={own}") as worker:
-        assert own.stat().st_mode & 0o777 == 0o666
+        assert own.stat().st_mode & 0o777 == 0o660
         assert sorted(path.name for path in tmp_path.glob("own*")) == ["own.sock"]
         with connect_to(own) as client:
             for _ in range(2):

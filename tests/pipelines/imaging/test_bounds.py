@@ -336,3 +336,9 @@ def test_the_table_of_costs_is_printed() -> None:
     assert rejected_row.endswith("| InvalidField: img: an image file with a broken header |")
     assert row.startswith("| PNG, one grey transparent |") and row.endswith("| 10000 x 5000 |")
     assert int(row.split("|")[3]) < 80
+
+
+def test_a_gif_that_ends_before_its_codes_is_rejected() -> None:
+    file = pictures.gif_of_zeros((4, 4))
+    start = file.index(b",") + 9
+    rejected(file[:start] + b"\x81" + bytes(20), "img: an image file with a broken header")

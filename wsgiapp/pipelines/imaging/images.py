@@ -3,6 +3,7 @@
 import io
 import os
 import pickle  # written where a client asks for it, never read  # nosec B403
+import struct
 from collections.abc import Callable, Mapping
 
 import cv2
@@ -70,7 +71,7 @@ def _header(field: str, data: bytes, limits: ImageLimits) -> Header:
         raise InvalidField(field, str(exc)) from exc
     except CutOff as exc:
         raise InvalidField(field, DAMAGED) from exc
-    except ValueError as exc:
+    except (ValueError, IndexError, struct.error) as exc:
         raise InvalidField(field, "an image file with a broken header") from exc
     limits.memory.reserve(min(limits.memory.max_bytes, header.peak_bytes + header.more_bytes))
     return header
