@@ -23,11 +23,13 @@ from wsgiapp.modelserver.rpc.health import Health
 from wsgiapp.modelserver.rpc.listener import STATUS_THREADS, Listener
 from wsgiapp.modelserver.rpc.model_service import ModelService
 from wsgiapp.modelserver.rpc.monitoring import Metrics
-from wsgiapp.modelserver.rpc.prediction_service import PredictionService
-from wsgiapp.modelserver.rpc.profiler_service import ProfilerService
 from wsgiapp.modelserver.servables.servable import InferenceOptions
-from wsgiapp.tfserving.messages import MODEL_MANAGEMENT, ModelSpec, ReloadConfigRequest
+from wsgiapp.tfserving.messages import MODEL_MANAGEMENT, ModelSpec, ReloadConfigRequest, without_tensorflow
 from wsgiapp.tfserving.stubs import add_model_service, add_prediction_service
+
+with without_tensorflow():  # which other tests of this process want whole
+    from wsgiapp.modelserver.rpc.prediction_service import PredictionService
+    from wsgiapp.modelserver.rpc.profiler_service import ProfilerService
 
 SLOTS = 4  # for two models: each keeps one, and two are for both
 MAX_WAITING = 3
