@@ -103,8 +103,8 @@ bench: models .venv/installed-bench ## measure this beside its alternatives, in 
 soak: models .venv/installed ## 200,000 texts (REQUESTS=...) without an error, and without memory that grows; MINUTES=30: with faults
 	@$(BIN)/python $(if $(MINUTES),scripts/chaos --soak $(MINUTES),scripts/bench --soak $(or $(REQUESTS),200000))
 
-overload: models .venv/installed-bench ## measure goodput past saturation, and texts beside floods, in 4 minutes (PARTS=text,medium,pictures,slow,longtexts)
-	@$(BIN)/python scripts/bench --overload $(or $(PARTS),text,medium,pictures,slow,longtexts)
+overload: models .venv/installed-bench ## measure goodput past saturation, and texts beside floods (PARTS=text,medium,pictures,slow,longtexts; PUBLISH=1: into docs/)
+	@$(BIN)/python scripts/bench --overload $(or $(PARTS),text,medium,pictures,slow,longtexts) $(if $(PUBLISH),--publish)
 
 chaos: models .venv/installed ## make each fault in turn under load, check every answer (FAULT="kill -9": those; PUBLISH=1: into docs/)
 	@$(BIN)/python scripts/chaos $(if $(PUBLISH),--publish) $(if $(FAULT),"$(FAULT)")

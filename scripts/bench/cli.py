@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench import overload_page
 from bench import plan as plans
 from bench.overload import RUNG_SECONDS, overload
 from bench.plan import Plan
@@ -43,14 +44,14 @@ def main(argv: list[str] | None = None) -> int:
     models = options.models or home / "models"
     try:
         if options.overload:
-            return overload(home / "bench", models, options.overload.split(","), options.seconds or RUNG_SECONDS)
+            return _overload(options, home / "bench", models)
         if options.soak:
             return soak(options.soak, home / "bench", models)
         results = Session(plan_of(options), home / "bench", models, options.photos).run()
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    except (Failure, OSError) as exc:
+    except (Failure, NoSection, OSError) as exc:
         print(f"\nbench: {exc}", file=sys.stderr)
         return 1
     results = without_nan({**results, "quick": options.quick})
@@ -65,6 +66,14 @@ def main(argv: list[str] | None = None) -> int:
     if options.publish and _publish(results):
         return 1
     return 1 if results["failures"] or any(cell["errors"].get("wrong") for cell in results["cells"]) else 0
+
+
+def _overload(options: argparse.Namespace, home: Path, models: Path) -> int:
+    parts = overload(home, models, options.overload.split(","), options.seconds or RUNG_SECONDS)
+    if options.publish:
+        for file in overload_page.publish(parts, REPOSITORY):
+            print(f"wrote {file.relative_to(REPOSITORY)}")
+    return 1 if any(part.missed for part in parts) else 0
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

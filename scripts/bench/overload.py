@@ -16,11 +16,12 @@ from bench.cases import Case, TextCase, post_json
 from bench.loadgen import run
 from bench.loadprocess import LoadProcess
 from bench.outcome import Load, Outcome, percentile
+from bench.overload_page import Part
 from bench.processes import everything_ended
 from bench.soak import worker_and_server_memory
 from bench.subjects import all_cases
 from bench.systems import REPOSITORY, Stack, environment, wait_until_right
-from bench.tables import aligned, number
+from bench.tables import number
 from bench.workload import ModelServer, photographs, sentences
 
 RUNG_SECONDS = 8.0
@@ -66,13 +67,13 @@ class _Slow:
         return b'"status":0' in body
 
 
-def overload(home: Path, models: Path, parts: Sequence[str], seconds: float) -> int:
-    """Measure the parts and print a table of each; 1 where a figure is missed."""
+def overload(home: Path, models: Path, names: Sequence[str], seconds: float) -> list[Part]:
+    """Measure the parts and print a table of each."""
     slow_model = home / "slow_model"
     if not slow_model.exists():
         _write_slow_model(slow_model / "1")
     stack = Stack(home / "overload", models, _conf(home / "overload_conf", slow_model))
-    missed: list[str] = []
+    parts = []
     with everything_ended() as running:
         running.callback(stack.stop)
         stack.start()
@@ -81,10 +82,13 @@ def overload(home: Path, models: Path, parts: Sequence[str], seconds: float) -> 
         flood = running.enter_context(LoadProcess(cases))
         text = running.enter_context(LoadProcess({"text": cases["text"]}))
         measured = _Measured(stack, flood, text, seconds)
-        for part in parts:
-            missed += measured.past_saturation(part) if part in SHARES else measured.beside(part)
+        for name in names:
+            part = measured.past_saturation(name) if name in SHARES else measured.beside(name)
+            print(part.terminal(), flush=True)
+            parts.append(part)
+    missed = [line for part in parts for line in part.missed]
     print("\n".join(f"MISSED: {line}" for line in missed) or "all figures reached")
-    return 1 if missed else 0
+    return parts
 
 
 class _Measured:
@@ -94,7 +98,7 @@ class _Measured:
         self._text = text
         self._seconds = seconds
 
-    def past_saturation(self, kind: str) -> list[str]:
+    def past_saturation(self, kind: str) -> Part:
         """Goodput, latencies and rejections of one kind at shares of what it saturates at."""
         before = worker_and_server_memory(self._stack)
         first_before = self._first_request(kind)
@@ -126,16 +130,16 @@ class _Measured:
                 missed += [f"{kind} {share:g}x: p99 {p99 / tail:.1f} times"] if p99 > MAX_TAIL * tail else []
                 if 1000 * rejected > MAX_REJECTION_MS:
                     missed.append(f"{kind} {share:g}x: rejections' p99 {1000 * rejected:.0f} ms")
-        print(f"\n{kind}: saturation {saturation:.0f}/s")
         head = ["offered", "req/s", "goodput", "of the peak", "p50 ms", "p99 ms", "rejected p99 ms", "errors"]
-        print(aligned(head, rows))
         after = worker_and_server_memory(self._stack)
         held = "; ".join(f"{before.get(pid, 0) / MEBIBYTE:.0f} -> {size / MEBIBYTE:.0f}" for pid, size in after.items())
-        print(f"memory, MB a process: {held}")
-        print(f"one request alone: {1000 * first_before:.1f} ms before, {1000 * first_after:.1f} ms after")
-        return missed
+        notes = [
+            f"memory, MB a process: {held}",
+            f"one request alone: {1000 * first_before:.1f} ms before, {1000 * first_after:.1f} ms after",
+        ]
+        return Part(f"{kind}: saturation {saturation:.0f}/s", head, rows, notes, missed)
 
-    def beside(self, kind: str) -> list[str]:
+    def beside(self, kind: str) -> Part:
         """Text at a steady rate, alone and beside a flood of another kind."""
         alone = self._text.run(self._load(TEXT_RATE), "text")
         saturation = self._saturation(kind)
@@ -153,12 +157,11 @@ class _Measured:
             _row(f"text beside {kind} at {load.rate:.0f}/s", together),
             _row(f"{kind} at {load.rate:.0f}/s", other),
         ]
-        print(f"\n{kind}: saturation {saturation:.1f}/s")
-        print(aligned(["what", "goodput", "p50 ms", "p99 ms", "rejected p99 ms", "errors"], rows))
-        print(f"/readyz beside it: {status}")
         p99 = 1000 * percentile(together.latencies, 0.99)
         missed = [f"text beside {kind}: {together.goodput:.0f}/s"] if together.goodput < MIN_TEXTS else []
-        return missed + ([f"text beside {kind}: p99 {p99:.0f} ms"] if not p99 <= MAX_TEXT_MS else [])
+        missed += [f"text beside {kind}: p99 {p99:.0f} ms"] if not p99 <= MAX_TEXT_MS else []
+        head = ["what", "goodput", "p50 ms", "p99 ms", "rejected p99 ms", "errors"]
+        return Part(f"{kind}: saturation {saturation:.1f}/s", head, rows, [f"/readyz beside it: {status}"], missed)
 
     def _saturation(self, kind: str) -> float:
         """What the kind does in a closed loop."""
