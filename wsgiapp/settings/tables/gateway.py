@@ -237,7 +237,7 @@ class Limits:
         16 * 2**20, "bytes of a request body: a large photograph in base64", RESTART, Range(1024, MAX_NGINX_NUMBER)
     )
     bodies_bytes: int = setting(
-        192 * 2**20,
+        80 * 2**20,
         "bytes of request bodies that a worker holds at a time, not counting those below 64 KB; one more is answered "
         "503",
         RESTART,
