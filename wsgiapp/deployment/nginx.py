@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from wsgiapp.deployment.waiting_room import WaitingRoom
 from wsgiapp.errors import SettingsError, StackError
 from wsgiapp.observability import logs
 from wsgiapp.settings.conversion import literal
@@ -107,6 +108,7 @@ def exec_nginx(settings: Settings) -> None:
     for pid in orphaned_workers(settings):
         # Workers finish their requests and end. A master of which supervisord was killed would remove the new pid file.
         os.kill(pid, signal.SIGKILL if pid == os.getpgid(pid) else signal.SIGQUIT)
+    WaitingRoom(settings)  # Nginx may ask for it before the watchdog does
     logs.never_wait(2)  # Nginx's workers write what goes wrong themselves
     inherited = {INHERITED: "0;"} if _is_listening(0) else {}
     os.execve(nginx, command(settings, nginx, settings.run / "nginx.conf"), {**os.environ, **inherited})

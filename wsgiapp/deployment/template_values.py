@@ -6,7 +6,14 @@ import resource
 import sys
 from pathlib import Path
 
-from wsgiapp.deployment import app_server, nginx_clients, nginx_cors, nginx_errors, nginx_listeners
+from wsgiapp.deployment import (
+    app_server,
+    nginx_clients,
+    nginx_cors,
+    nginx_errors,
+    nginx_listeners,
+    waiting_room,
+)
 from wsgiapp.deployment.serving_flags import serving_flags
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.backend import Backend
@@ -16,6 +23,8 @@ ENGINE_SECONDS = 30
 # How often the socket of all workers stands in the upstream `predictions` of nginx.conf: Nginx tries each entry once,
 # and each cached connection that turns out to be closed uses up an entry, too.
 BACKUP_ENTRIES = 8
+# Predictions that wait while there is no worker: what comes within the default deadline, at 400 a second.
+WAITING_PREDICTIONS = 2000
 INDENT = "\n        "
 OUTER_INDENT = "\n    "
 # Idle connections that Nginx keeps to the workers for predictions.
@@ -134,6 +143,7 @@ def _prediction_upstreams(settings: Settings, predictions: int, backup: int) -> 
         entries = [
             *_worker_entries(settings, max(1, predictions // part)),
             *_backup_entries(settings, max(1, backup // part)),
+            *_waiting_room(settings),
         ]
         lines = [f"upstream {name} {{", "    least_conn;", *(f"    {entry}" for entry in entries)]
         texts.append("\n    ".join([*lines, f"    keepalive {kept};", "}"]))
@@ -154,6 +164,14 @@ def _worker_entries(settings: Settings, predictions: int) -> list[str]:
 def _backup_entries(settings: Settings, predictions: int) -> list[str]:
     """Nginx's lines for the socket of all workers, as the last resort."""
     return [f'server "unix:{settings.run}/app.sock" backup max_fails=0 max_conns={predictions};'] * BACKUP_ENTRIES
+
+
+def _waiting_room(settings: Settings) -> list[str]:
+    """Nginx's line for where predictions wait while there is no worker; the watchdog opens it."""
+    if settings.app.server != "builtin" or not settings.app.watchdog_seconds:
+        return []
+    most = WAITING_PREDICTIONS // settings.nginx.workers
+    return [f'server "unix:{settings.run}/{waiting_room.DOOR}" backup max_fails=0 max_conns={most};']
 
 
 def _listen_flags(backend: Backend) -> str:

@@ -85,6 +85,7 @@ class DataPlane:
     def warm_up(self) -> None:
         """Warm every pipeline; until then `missing` names it. From now on the metrics tell of the admission."""
         gevent.spawn(report_regularly, self._admission)
+        gevent.spawn(self._admission.catch_up)
         for name, route in self._routes.items():
             route.warm_up()
             self._warm.add(name)
