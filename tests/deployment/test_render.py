@@ -133,13 +133,13 @@ def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_so
     render(made)
     text = (made.run / "nginx.conf").read_text()
     spare = max(1, each * 3 // 2 // 8)
-    entries = [*(f"app_{number:02d}.sock" for number in range(workers)), *["app.sock"] * 8]
+    entries = [*(f"app_{number:02d}.sock" for number in range(workers)), *["app.sock"] * 8, "waiting.sock"]
     own, common = " max_fails=1 fail_timeout=1s", " backup max_fails=0"
     upstreams = dict(re.findall(r"(?s)upstream (predictions\w*) \{(.*?)\}", text))
     assert list(upstreams) == ["predictions_0", "predictions_1", "predictions", "predictions_batch"]
     for name, upstream in upstreams.items():
         part = 2 if name == "predictions_batch" else 1
-        conns = [max(1, each // part)] * workers + [max(1, spare // part)] * 8
+        conns = [max(1, each // part)] * workers + [max(1, spare // part)] * 8 + [2000 // nginx_workers // part]
         limits = [f"{own if n < workers else common} max_conns={most}" for n, most in enumerate(conns)]
         found = re.findall(r'server "unix:.*/run/(.*)"( .* max_conns=\d+);', upstream)
         assert found == list(zip(entries, limits, strict=True))

@@ -8,7 +8,8 @@ import gevent
 import pytest
 
 from wsgiapp.errors import DeadlineExceeded, Overloaded
-from wsgiapp.inference.admission import LARGE_COST, Admission, Concurrency, Share
+from wsgiapp.inference import admission
+from wsgiapp.inference.admission import CATCH_UP, LARGE_COST, Admission, Concurrency, Share
 from wsgiapp.inference.call_options import CallOptions
 from wsgiapp.inference.lane import Lane, Room
 
@@ -228,3 +229,20 @@ def test_what_is_left_of_a_deadline(timeout: float | None, spent: float, left: f
 def test_a_deadline_that_has_passed_before() -> None:
     with pytest.raises(DeadlineExceeded, match="before the request reached"):
         CallOptions(1.0, 1.5).seconds(10.0)
+
+
+def test_a_worker_that_has_just_started_holds_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all were away, it finds what has waited for it."""
+    monkeypatch.setattr(admission, "CATCH_UP_SECONDS", 0.05)
+    made = site.make(max_held=2)
+    starting = gevent.spawn(made.catch_up)
+    gevent.sleep(0)
+    held = [site.hold(made.lane("a")) for _ in range(2 * CATCH_UP)]
+    assert not any(each.error for each in held)
+    assert isinstance(site.hold(made.lane("a")).error, Overloaded)
+    starting.join()
+    for each in held[1:]:
+        each.end()
+        each.greenlet.join()
+    assert site.hold(made.lane("b")).has_begun
+    assert isinstance(site.hold(made.lane("a")).error, Overloaded), "as many as ever"

@@ -143,7 +143,7 @@ def _prediction_upstreams(settings: Settings, predictions: int, backup: int) -> 
         entries = [
             *_worker_entries(settings, max(1, predictions // part)),
             *_backup_entries(settings, max(1, backup // part)),
-            *_waiting_room(settings),
+            *_waiting_room(settings, part),
         ]
         lines = [f"upstream {name} {{", "    least_conn;", *(f"    {entry}" for entry in entries)]
         texts.append("\n    ".join([*lines, f"    keepalive {kept};", "}"]))
@@ -166,11 +166,11 @@ def _backup_entries(settings: Settings, predictions: int) -> list[str]:
     return [f'server "unix:{settings.run}/app.sock" backup max_fails=0 max_conns={predictions};'] * BACKUP_ENTRIES
 
 
-def _waiting_room(settings: Settings) -> list[str]:
+def _waiting_room(settings: Settings, part: int) -> list[str]:
     """Nginx's line for where predictions wait while there is no worker; the watchdog opens it."""
     if settings.app.server != "builtin" or not settings.app.watchdog_seconds:
         return []
-    most = WAITING_PREDICTIONS // settings.nginx.workers
+    most = WAITING_PREDICTIONS // settings.nginx.workers // part
     return [f'server "unix:{settings.run}/{waiting_room.DOOR}" backup max_fails=0 max_conns={most};']
 
 
