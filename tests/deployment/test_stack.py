@@ -391,8 +391,9 @@ def test_a_killed_process_comes_back(stack: RunningStack, name: str) -> None:
 
 def test_a_killed_nginx_worker_comes_back(stack: RunningStack) -> None:
     master = stack.pids()["nginx"]
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    os.kill(int(children[0]), signal.SIGKILL)
+    children = map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split())
+    worker = next(pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "nginx\n")
+    os.kill(worker, signal.SIGKILL)
     poll(lambda: answers(stack), 30)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from wsgiapp.deployment import log_relay
 from wsgiapp.deployment.waiting_room import WaitingRoom
 from wsgiapp.errors import SettingsError, StackError
 from wsgiapp.observability import logs
@@ -108,6 +109,7 @@ def exec_nginx(settings: Settings) -> None:
     _end_predecessor(settings)
     WaitingRoom(settings)  # Nginx may ask for it before the watchdog does
     logs.never_wait(2)  # Nginx's workers write what goes wrong themselves
+    log_relay.put_before(1)
     inherited = {INHERITED: "0;"} if _is_listening(0) else {}
     os.execve(nginx, command(settings, nginx, settings.run / "nginx.conf"), {**os.environ, **inherited})
 
