@@ -2,8 +2,8 @@
 
 Nginx lets few through at a time, so that under overload it rejects the others at a small part of what they cost a
 worker. A stack whose workers have all died, or hang, is not overloaded: whoever comes has to wait for the next one.
-Nginx sees no difference, but it can ask one more address, which leads to the socket of all workers then; otherwise nobody
-listens there.
+Nginx sees no difference, but it can ask at one more address, which leads to the socket of all workers then; otherwise
+nobody listens there.
 """
 
 import os
