@@ -140,7 +140,8 @@ def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_so
     for name, upstream in upstreams.items():
         part = 2 if name == "predictions_batch" else 1
         conns = [max(1, each // part)] * workers + [max(1, spare // part)] * 8 + [2000 // nginx_workers // part]
-        limits = [f"{own if n < workers else common} max_conns={most}" for n, most in enumerate(conns)]
+        kinds = [own] * workers + [common] * 8 + [f" backup{own}"]
+        limits = [f"{kind} max_conns={most}" for kind, most in zip(kinds, conns, strict=True)]
         found = re.findall(r'server "unix:.*/run/(.*)"( .* max_conns=\d+);', upstream)
         assert found == list(zip(entries, limits, strict=True))
     assert text.count(f"{workers * each + 8 * spare} predictions are in flight") == 2

@@ -167,11 +167,14 @@ def _backup_entries(settings: Settings, predictions: int) -> list[str]:
 
 
 def _waiting_room(settings: Settings, part: int) -> list[str]:
-    """Nginx's line for where predictions wait while there is no worker; the watchdog opens it."""
+    """Nginx's line for where predictions wait while there is no worker; the watchdog opens it.
+
+    Under overload it is asked once a second: asked each time, it made a rejection cost 20 us instead of 10 (measured).
+    """
     if settings.app.server != "builtin" or not settings.app.watchdog_seconds:
         return []
     most = WAITING_PREDICTIONS // settings.nginx.workers // part
-    return [f'server "unix:{settings.run}/{waiting_room.DOOR}" backup max_fails=0 max_conns={most};']
+    return [f'server "unix:{settings.run}/{waiting_room.DOOR}" backup max_fails=1 fail_timeout=1s max_conns={most};']
 
 
 def _listen_flags(backend: Backend) -> str:
