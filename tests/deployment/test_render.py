@@ -14,6 +14,7 @@ from support.processes import REPOSITORY
 from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.deployment.nginx_errors import failures
 from wsgiapp.deployment.render import render
+from wsgiapp.deployment.template_values import template_values
 from wsgiapp.errors import SettingsError
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
@@ -145,6 +146,26 @@ def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_so
         found = re.findall(r'server "unix:.*/run/(.*)"( .* max_conns=\d+);', upstream)
         assert found == list(zip(entries, limits, strict=True))
     assert text.count(f"{workers * each + 8 * spare} predictions are in flight") == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "keeps_open"),
+    [
+        ("nginx version: nginx/1.22.1", False),
+        ("nginx version: nginx/1.27.3 (Ubuntu)", False),
+        ("nginx version: nginx/1.27.4", True),
+        ("nginx version: nginx/1.31.0", True),
+        ("nginx version: openresty/1.27.1.1", False),
+        ("", False),
+    ],
+)
+def test_connections_in_use_are_kept_by_an_nginx_that_can(tmp_path: Path, said: str, keeps_open: bool) -> None:
+    program = tmp_path / "nginx"
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
+    program.chmod(0o755)
+    values = template_values(loaded(tmp_path), str(program))
+    assert values["keeps_open"] == ("keepalive_min_timeout 1s;" if keeps_open else "")
+    assert template_values(loaded(tmp_path), None)["keeps_open"] == ""
 
 
 def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:

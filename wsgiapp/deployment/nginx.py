@@ -45,6 +45,18 @@ def find_nginx(settings: Settings) -> str | None:
     return found
 
 
+def version(nginx: str) -> tuple[int, ...]:
+    """Its number, as (1, 22, 1); empty where the program does not say, as one that is made of Nginx does not."""
+    try:
+        said = subprocess.run(
+            [nginx, "-v"], stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_SECONDS
+        ).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = re.search(rb"\bnginx/(\d+)\.(\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else ()
+
+
 def command(settings: Settings, nginx: str, configuration: Path) -> list[str]:
     """How Nginx is started."""
     return [nginx, "-p", str(settings.run), "-e", "stderr", "-c", str(configuration)]

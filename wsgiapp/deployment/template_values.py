@@ -14,10 +14,14 @@ from wsgiapp.deployment import (
     nginx_listeners,
     waiting_room,
 )
+from wsgiapp.deployment.nginx import version
 from wsgiapp.deployment.serving_flags import serving_flags
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.backend import Backend
 
+# An Nginx that ends does not close connections that were used within the last second: their next answer says that they
+# end. Older ones close them at once, also while a request is on its way.
+KEEPS_OPEN_SINCE = (1, 27, 4)
 # What an engine may take, besides the server's own time, to stop and remove a container.
 ENGINE_SECONDS = 30
 # How often the socket of all workers stands in the upstream `predictions` of nginx.conf: Nginx tries each entry once,
@@ -78,6 +82,7 @@ def template_values(settings: Settings, nginx: str | None) -> dict[str, str]:
         "http_port": http.port,
         "listeners": INDENT.join(nginx_listeners.listeners(settings, nginx)) if nginx else "",
         "listeners_locations": INDENT.join(nginx_listeners.locations(settings)),
+        "keeps_open": "keepalive_min_timeout 1s;" if nginx and version(nginx) >= KEEPS_OPEN_SINCE else "",
         "log_backups": settings.log.backups,
         "log_max_bytes": settings.log.max_bytes,
         "logs": settings.logs,
