@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -39,11 +38,6 @@ class Watched:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
-
-    def waits(self) -> bool:
-        """Whether there is a waiting room for predictions: what a client of Nginx's upstream finds."""
-        with socket.socket(socket.AF_UNIX) as client:
-            return client.connect_ex(str(self.home / "run/waiting.sock")) == 0
 
     def worker(self, name: str) -> Process:
         arguments = [sys.executable, str(SUPPORT / "blocked_worker.py"), str(self.home), name]
@@ -98,22 +92,6 @@ def test_who_drains_is_left_alone_and_so_are_all_while_supervisord_is_stopped(wa
             number.write_text(str(os.getpid()))
             assert orphan.wait(30) == -signal.SIGKILL
             assert draining.returncode is None
-
-
-def test_predictions_wait_while_no_worker_serves(watched: Watched) -> None:
-    with socket.socket(socket.AF_UNIX) as common:
-        common.bind(str(watched.home / "run/app.sock"))  # supervisord's, which outlives workers
-        common.listen()
-        poll(watched.waits)
-        with watched.worker("app_00") as hanging, watched.worker("app_01") as other:
-            poll(lambda: not watched.waits())
-            other.send(signal.SIGKILL)
-            assert other.wait(30) == -signal.SIGKILL
-            time.sleep(0.3)  # three looks of the watchdog
-            assert not watched.waits(), "there is another one"
-            hanging.send(signal.SIGSTOP)
-            assert poll(watched.waits), "and now there is none, though its process is there"
-            hanging.send(signal.SIGKILL)
 
 
 def test_it_ends_with_supervisord(watched: Watched) -> None:

@@ -8,10 +8,9 @@ import gevent
 import pytest
 
 from wsgiapp.errors import DeadlineExceeded, Overloaded
-from wsgiapp.inference import admission
-from wsgiapp.inference.admission import CATCH_UP, LARGE_COST, Admission, Concurrency, Share
+from wsgiapp.inference.admission import LARGE_COST, Admission, Concurrency, Share
 from wsgiapp.inference.call_options import CallOptions
-from wsgiapp.inference.lane import Lane, Room
+from wsgiapp.inference.lane import CATCH_UP, CATCH_UP_SECONDS, PAUSE_SECONDS, Lane, Room
 
 
 @dataclass
@@ -28,12 +27,16 @@ class Site:
 
     clock: Clock = field(default_factory=Clock)
     held: list[gevent.Greenlet] = field(default_factory=list)
+    full: int = 0
 
     def make(self, max_held: int = 12, initial: int = 100, **weights: float) -> Admission:
         weights = weights or {"a": 1.0, "b": 1.0}
         shares = [Share(name, weight, Concurrency(initial)) for name, weight in weights.items()]
-        self.room = Room(max_held, max_wait_seconds=1.0, clock=self.clock)
+        self.room = Room(max_held, max_wait_seconds=1.0, clock=self.clock, when_full=self.count_full)
         return Admission(self.room, shares)
+
+    def count_full(self) -> None:
+        self.full += 1
 
     def hold(self, lane: Lane, cost: float = 1.0, *, is_batch: bool = False, seconds: float = 50.0) -> "Held":
         held = Held(lane, cost, self.clock() + seconds, is_batch)
@@ -231,18 +234,28 @@ def test_a_deadline_that_has_passed_before() -> None:
         CallOptions(1.0, 1.5).seconds(10.0)
 
 
-def test_a_worker_that_has_just_started_holds_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all were away, it finds what has waited for it."""
-    monkeypatch.setattr(admission, "CATCH_UP_SECONDS", 0.05)
+def test_where_nothing_ends_more_is_held_and_nothing_is_overloaded(site: Site) -> None:
+    """The model server pauses, or the worker has just started and finds what waited while all were away."""
     made = site.make(max_held=2)
-    starting = gevent.spawn(made.catch_up)
-    gevent.sleep(0)
-    held = [site.hold(made.lane("a")) for _ in range(2 * CATCH_UP)]
-    assert not any(each.error for each in held)
-    assert isinstance(site.hold(made.lane("a")).error, Overloaded)
-    starting.join()
+    first = [site.hold(made.lane("a")) for _ in range(2)]
+    assert isinstance(site.hold(made.lane("a")).error, Overloaded) and site.full == 1, "they may end at any moment"
+    site.clock.now += 1.5 * PAUSE_SECONDS
+    held = [*first, *(site.hold(made.lane("a")) for _ in range(2 * CATCH_UP - 2))]
+    assert not any(each.error for each in held) and site.full == 1
+    assert isinstance(site.hold(made.lane("a")).error, Overloaded) and site.full == 2
     for each in held[1:]:
         each.end()
         each.greenlet.join()
-    assert site.hold(made.lane("b")).has_begun
+    more = [site.hold(made.lane("a")) for _ in range(3)]
+    assert not any(each.error for each in more), "it goes on for a while, until what waited is answered"
+    site.clock.now += 2 * CATCH_UP_SECONDS
+    for each in (held[0], more[0]):  # the others begin in their places
+        each.end()
+        each.greenlet.join()
+    assert not site.hold(made.lane("b")).error
     assert isinstance(site.hold(made.lane("a")).error, Overloaded), "as many as ever"
+    for each in more[1:]:
+        each.end()
+        each.greenlet.join()
+    site.room.catch_up()
+    assert not any(site.hold(made.lane("a")).error for _ in range(4))

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from wsgiapp.deployment import log_relay
-from wsgiapp.deployment.waiting_room import WaitingRoom
 from wsgiapp.errors import SettingsError, StackError
+from wsgiapp.inference.waiting_room import WaitingRoom
 from wsgiapp.observability import logs
 from wsgiapp.settings.conversion import literal
 from wsgiapp.settings.schema import Settings
@@ -119,7 +119,7 @@ def exec_nginx(settings: Settings) -> None:
     if nginx is None:
         raise StackError(f"{settings.nginx.binary}: no such program")
     _end_predecessor(settings)
-    WaitingRoom(settings)  # Nginx may ask for it before the watchdog does
+    WaitingRoom(settings).make()
     logs.never_wait(2)  # Nginx's workers write what goes wrong themselves
     log_relay.put_before(1)
     inherited = {INHERITED: "0;"} if _is_listening(0) else {}

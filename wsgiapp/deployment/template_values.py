@@ -6,16 +6,10 @@ import resource
 import sys
 from pathlib import Path
 
-from wsgiapp.deployment import (
-    app_server,
-    nginx_clients,
-    nginx_cors,
-    nginx_errors,
-    nginx_listeners,
-    waiting_room,
-)
+from wsgiapp.deployment import app_server, nginx_clients, nginx_cors, nginx_errors, nginx_listeners
 from wsgiapp.deployment.nginx import version
 from wsgiapp.deployment.serving_flags import serving_flags
+from wsgiapp.inference.waiting_room import DOOR
 from wsgiapp.settings.schema import Settings
 from wsgiapp.settings.tables.backend import Backend
 
@@ -172,14 +166,14 @@ def _backup_entries(settings: Settings, predictions: int) -> list[str]:
 
 
 def _waiting_room(settings: Settings, part: int) -> list[str]:
-    """Nginx's line for where predictions wait while there is no worker; the watchdog opens it.
+    """Nginx's line for where predictions wait while there is no worker; the watchdog opens it again after an overload.
 
     Under overload it is asked once a second: asked each time, it made a rejection cost 20 us instead of 10 (measured).
     """
     if settings.app.server != "builtin" or not settings.app.watchdog_seconds:
         return []
     most = WAITING_PREDICTIONS // settings.nginx.workers // part
-    return [f'server "unix:{settings.run}/{waiting_room.DOOR}" backup max_fails=1 fail_timeout=1s max_conns={most};']
+    return [f'server "unix:{settings.run}/{DOOR}" backup max_fails=1 fail_timeout=1s max_conns={most};']
 
 
 def _listen_flags(backend: Backend) -> str:

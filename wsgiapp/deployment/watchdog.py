@@ -12,17 +12,13 @@ from wsgiapp.deployment import process_state
 from wsgiapp.deployment.model_server_watch import ModelServerWatch
 from wsgiapp.deployment.process_state import STOPPED
 from wsgiapp.deployment.silence import Key, Silence
-from wsgiapp.deployment.waiting_room import WaitingRoom
 from wsgiapp.deployment.worker_watch import WorkerWatch
+from wsgiapp.inference.waiting_room import WaitingRoom
 from wsgiapp.settings.schema import Settings
 
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 0.25
-# Less than it takes until Nginx has no places left without the waiting room: at 400 a second 40 requests.
-LOOK_SECONDS = 0.1
-# When there is a worker again, those that waited are still to be answered, and for a second Nginx does not ask for it.
-LINGER_SECONDS = 2.0
 # Who wakes so late was held up: the machine slept, or had no processor to spare. What is watched had none either.
 MAX_LATE_SECONDS = 0.5
 MAX_ROUND_SECONDS = 2.0
@@ -41,12 +37,11 @@ class Watchdog:
         self._settings = settings
         self._workers = WorkerWatch(settings)
         self._model_server = ModelServerWatch(settings)
+        self._waiting_room = WaitingRoom(settings)
 
     def run(self) -> None:
         """Watch, without an end."""
         gevent.spawn(self._model_server.ask_regularly)
-        if self._settings.app.server == "builtin":
-            gevent.spawn(self._keep_waiting_room)
         before = time.monotonic()
         while True:
             slept_from = time.monotonic()
@@ -56,18 +51,9 @@ class Watchdog:
             self.round(0.0 if is_late else min(now - before, MAX_ROUND_SECONDS))
             before = now
 
-    def _keep_waiting_room(self) -> None:
-        room, open_until = WaitingRoom(self._settings), 0.0
-        while True:
-            gevent.sleep(LOOK_SECONDS)
-            supervisord, now = self._supervisord(), time.monotonic()
-            if supervisord and not self._workers.anybody_serves(supervisord):
-                open_until = now + LINGER_SECONDS
-            with suppress(OSError):  # of a full disk, for example
-                room.open(is_needed=now < open_until)
-
     def round(self, seconds: float) -> None:
         """Look at everybody once; `seconds` have passed since the last time."""
+        self._waiting_room.reopen()
         supervisord = self._supervisord()
         if not supervisord or process_state.state(supervisord) == STOPPED:
             return

@@ -49,13 +49,6 @@ class WorkerWatch:
         self.silence.round(seconds, watched, alive, stopped)
         return self.silence.to_replace(len(self._names))
 
-    def anybody_serves(self, supervisord: int) -> bool:
-        """Whether there is a worker that neither starts nor drains, nor shows signs of hanging."""
-        return any(
-            process_state.state(key[1]) != process_state.STOPPED and self.silence.of(key) < ASK_AFTER_SECONDS
-            for key in self._serving(supervisord)
-        )
-
     def _serving(self, supervisord: int) -> Iterator[Key]:
         """Those that neither start nor drain, as their ready files say."""
         for name in self._names:

@@ -12,8 +12,6 @@ may hold up to twice as many.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import gevent
-
 from wsgiapp.inference.concurrency_limit import ConcurrencyLimit
 from wsgiapp.inference.lane import Lane, Room
 
@@ -25,12 +23,6 @@ INITIAL_LARGE = 2
 LARGE_SHARE = 0.25
 #: In the place of a model's name: all that have no table of their own, and are called below `/v1/`.
 OTHERS = ""
-
-# What a worker may hold when it has just started, in multiples of the usual, and for how long: where all were away, it
-# finds what has waited for it. How long each waits in turn is bounded as ever. Under overload Nginx sends no more than
-# usual.
-CATCH_UP = 8
-CATCH_UP_SECONDS = 2.0
 
 
 class Concurrency(NamedTuple):
@@ -69,13 +61,6 @@ class Admission:
         """Where a request of a cost belongs."""
         lanes = self._lanes if cost < LARGE_COST else self._large
         return lanes.get(model) or lanes[OTHERS]
-
-    def catch_up(self) -> None:
-        """Hold more than usual for a while; returns when it is over."""
-        usual = self.room.max_held
-        self.room.max_held = usual * CATCH_UP
-        gevent.sleep(CATCH_UP_SECONDS)
-        self.room.max_held = usual
 
     @property
     def lanes(self) -> Iterable[tuple[str, str, Lane]]:

@@ -85,10 +85,13 @@ class DataPlane:
     def warm_up(self) -> None:
         """Warm every pipeline; until then `missing` names it. From now on the metrics tell of the admission."""
         gevent.spawn(report_regularly, self._admission)
-        gevent.spawn(self._admission.catch_up)
         for name, route in self._routes.items():
             route.warm_up()
             self._warm.add(name)
+
+    def catch_up(self) -> None:
+        """Expect what has waited while there was no worker."""
+        self._room.catch_up()
 
     def split_key(self, model: str) -> str | None:
         """The header by which a model's clients are told apart; empty: their address tells; `None`: they are not."""
