@@ -248,10 +248,14 @@ def test_where_nothing_ends_more_is_held_and_nothing_is_overloaded(site: Site) -
         each.greenlet.join()
     more = [site.hold(made.lane("a")) for _ in range(3)]
     assert not any(each.error for each in more), "it goes on for a while, until what waited is answered"
-    site.clock.now += 2 * CATCH_UP_SECONDS
     for each in (held[0], more[0]):  # the others begin in their places
         each.end()
         each.greenlet.join()
+    for _ in range(10):
+        site.clock.now += CATCH_UP_SECONDS / 8
+        short = site.hold(made.lane("b"))
+        short.end()
+        short.greenlet.join()
     assert not site.hold(made.lane("b")).error
     assert isinstance(site.hold(made.lane("a")).error, Overloaded), "as many as ever"
     for each in more[1:]:

@@ -14,8 +14,8 @@ from wsgiapp.observability.metrics import REJECTED_REQUESTS
 # and so much of the longest wait, for them to be rejected first.
 BATCH_SHARE = 0.75
 BATCH_WAIT_SHARE = 0.5
-# So much longer than a call to a model server takes; how many times as many are held then, and for how long.
-PAUSE_SECONDS = 0.25
+# Many times what a usual call takes, under overload, too; how many times as many are held then, and for how long.
+PAUSE_SECONDS = 0.5
 CATCH_UP = 8
 CATCH_UP_SECONDS = 2.0
 WAITED = "the deadline passed while the request waited for its turn"
@@ -55,7 +55,7 @@ class Room:
             return False
         now = self.clock()
         if now > self.moved_at + PAUSE_SECONDS:
-            self._more_until = now + CATCH_UP_SECONDS
+            self.catch_up()
         if now < self._more_until and self.held < self.max_held * CATCH_UP:
             return False
         self._when_full()
@@ -135,6 +135,8 @@ class Lane:
             now = room.clock()
             self.limit.ended(now, now - began, cost, inflight, is_full)
             if error is None:
+                if now > room.moved_at + PAUSE_SECONDS:
+                    room.catch_up()
                 room.moved_at = now
         room.held -= 1
         self.inflight = inflight - 1
