@@ -31,6 +31,7 @@ from wsgiapp.inference.passthrough import Passthrough
 from wsgiapp.inference.route import Route, usual_cost
 from wsgiapp.inference.shared_calls import SharedCalls
 from wsgiapp.inference.traffic import Split
+from wsgiapp.inference.waiting_room import WaitingRoom
 from wsgiapp.management.control_plane import ControlPlane
 from wsgiapp.observability import logs
 from wsgiapp.pipelines import registry
@@ -168,6 +169,7 @@ class Application:
     def warm_up(self) -> None:
         """Load what the first request would otherwise wait for."""
         self.planes.data.warm_up()
+        self.planes.data.catch_up()
 
     def close(self) -> None:
         """Close the channel to the model server."""
@@ -214,7 +216,7 @@ def create_planes(settings: Settings, backend: Backend) -> Planes:
         routes,
         backend,
         Passthrough(backend),
-        Admission(Room(limits.inflight, limits.queue_seconds), shares),
+        Admission(Room(limits.inflight, limits.queue_seconds, when_full=WaitingRoom(settings).close), shares),
         settings.backend.deadline_seconds,
     )
     authenticator = Authenticator(CredentialsFile(settings.credentials_file))

@@ -21,6 +21,7 @@ from bench.outcome import CpuClock, Load, Outcome
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 REJECTIONS = (b"429", b"503")
+KEPT_CLOSED = "kept connection closed"
 RECEIVE_BYTES = 256 * 1024
 # Known right bodies kept of a case; batches of other shapes differ in the last digits, so there are several.
 KNOWN_BODIES = 256
@@ -59,10 +60,11 @@ class _Prepared:
 class _Connection:
     """A socket, the request under way on it, and what has come of the answer."""
 
-    __slots__ = ("chunks", "due", "expected", "missing", "sent_at", "socket", "status", "unsent")
+    __slots__ = ("chunks", "due", "expected", "is_reused", "missing", "sent_at", "socket", "status", "unsent")
 
     def __init__(self) -> None:
         self.socket: socket.socket | None = None
+        self.is_reused = False
         self.begin(None, 0.0)
 
     def begin(self, expected: _Prepared | None, due: float) -> None:
@@ -156,12 +158,25 @@ class _Generator:
             if now - waiting[0] > self._load.timeout_seconds:
                 self._count_error("not sent", f"no free connection of {self._load.connections}", waiting.popleft())
             elif self._idle:
-                self._send(self._idle.pop(), waiting.popleft())
+                self._send(self._open_where_possible(), waiting.popleft())
             elif self._opened < self._load.connections:
                 self._opened += 1
                 self._send(_Connection(), waiting.popleft())
             else:
                 break
+
+    def _open_where_possible(self) -> _Connection:
+        """The idle connection that was used last; as HTTP clients do, it looks first whether the service closed it."""
+        connection = self._idle.pop()
+        if connection.socket is not None:
+            try:
+                if not connection.socket.recv(1, socket.MSG_PEEK):
+                    self._drop(connection)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._drop(connection)
+        return connection
 
     def _happens(self, until: float) -> bool:
         """Whether there is an event until then: select() knows microseconds, where epoll rounds up to milliseconds."""
@@ -203,6 +218,7 @@ class _Generator:
         assert connection.expected is not None
         connection.unsent = connection.expected.request
         self._busy[connection] = None
+        connection.is_reused = connection.socket is not None
         if connection.socket is None and not self._connect(connection):
             return
         self._write(connection)
@@ -232,7 +248,7 @@ class _Generator:
             self._fail(connection, "rejected", str(exc))
             return
         except OSError as exc:
-            self._fail(connection, "closed", str(exc))
+            self._fail_closed(connection, str(exc))
             return
         partial = sent < len(connection.unsent)
         if partial or connection.unsent is not connection.expected.request:  # type: ignore[union-attr]
@@ -251,13 +267,13 @@ class _Generator:
             self._fail(connection, "rejected", str(exc))
             return
         except OSError as exc:
-            self._fail(connection, "closed", str(exc))
+            self._fail_closed(connection, str(exc))
             return
         if not received:
             if connection.expected is None:  # an idle connection, which a server may close
                 self._drop(connection)
             else:
-                self._fail(connection, "closed", "the connection was closed before the answer was whole")
+                self._fail_closed(connection, "the connection was closed before the answer was whole")
             return
         data = bytes(self._buffer[:received])
         if connection.expected is None:
@@ -326,6 +342,13 @@ class _Generator:
         self._drop(connection)
         connection.begin(None, 0.0)
         self._resting.append((time.perf_counter() + PAUSE_SECONDS, connection))
+
+    def _fail_closed(self, connection: _Connection, detail: str) -> None:
+        """A connection that had answered before and was closed without any of this answer crossed with the request:
+        HTTP lets clients send that one again (RFC 9112, 9.3.1), and most libraries do. It is told apart from others.
+        """
+        is_crossed = connection.is_reused and connection.missing < 0 and not connection.chunks
+        self._fail(connection, KEPT_CLOSED if is_crossed else "closed", detail)
 
     def _drop(self, connection: _Connection) -> None:
         if connection.socket is not None:

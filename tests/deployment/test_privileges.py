@@ -174,6 +174,9 @@ def test_folders_change_hands_but_nothing_that_links_out_of_them(place: Path) ->
         assert path.lstat().st_uid == user.uid, path
     for path in (secret, place / "conf", place / "conf/wsgiapp.toml", settings.home):
         assert path.stat().st_uid == 0, path
+    os.chown(deep / "a.log", user.uid, 1)
+    prepare(settings, user)
+    assert (deep / "a.log").stat().st_gid == 1, "as sockets, which other processes ask by their group"
     prepare(settings, ROOT)
     assert (deep / "a.log").stat().st_uid == 0, "also back"
 

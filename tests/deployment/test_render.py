@@ -14,6 +14,7 @@ from support.processes import REPOSITORY
 from wsgiapp.deployment.nginx import find_nginx
 from wsgiapp.deployment.nginx_errors import failures
 from wsgiapp.deployment.render import render
+from wsgiapp.deployment.template_values import template_values
 from wsgiapp.errors import SettingsError
 from wsgiapp.settings.loading import load_settings
 from wsgiapp.settings.schema import Settings
@@ -133,17 +134,38 @@ def test_nginx_takes_half_of_the_predictions_that_a_worker_would_for_each_and_so
     render(made)
     text = (made.run / "nginx.conf").read_text()
     spare = max(1, each * 3 // 2 // 8)
-    entries = [*(f"app_{number:02d}.sock" for number in range(workers)), *["app.sock"] * 8]
+    entries = [*(f"app_{number:02d}.sock" for number in range(workers)), *["app.sock"] * 8, "waiting.sock"]
     own, common = " max_fails=1 fail_timeout=1s", " backup max_fails=0"
     upstreams = dict(re.findall(r"(?s)upstream (predictions\w*) \{(.*?)\}", text))
     assert list(upstreams) == ["predictions_0", "predictions_1", "predictions", "predictions_batch"]
     for name, upstream in upstreams.items():
         part = 2 if name == "predictions_batch" else 1
-        conns = [max(1, each // part)] * workers + [max(1, spare // part)] * 8
-        limits = [f"{own if n < workers else common} max_conns={most}" for n, most in enumerate(conns)]
+        conns = [max(1, each // part)] * workers + [max(1, spare // part)] * 8 + [2000 // nginx_workers // part]
+        kinds = [own] * workers + [common] * 8 + [f" backup{own}"]
+        limits = [f"{kind} max_conns={most}" for kind, most in zip(kinds, conns, strict=True)]
         found = re.findall(r'server "unix:.*/run/(.*)"( .* max_conns=\d+);', upstream)
         assert found == list(zip(entries, limits, strict=True))
     assert text.count(f"{workers * each + 8 * spare} predictions are in flight") == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "keeps_open"),
+    [
+        ("nginx version: nginx/1.22.1", False),
+        ("nginx version: nginx/1.27.3 (Ubuntu)", False),
+        ("nginx version: nginx/1.27.4", True),
+        ("nginx version: nginx/1.31.0", True),
+        ("nginx version: openresty/1.27.1.1", False),
+        ("", False),
+    ],
+)
+def test_connections_in_use_are_kept_by_an_nginx_that_can(tmp_path: Path, said: str, keeps_open: bool) -> None:
+    program = tmp_path / "nginx"
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
+    program.chmod(0o755)
+    values = template_values(loaded(tmp_path), str(program))
+    assert values["keeps_open"] == ("keepalive_min_timeout 1s;" if keeps_open else "")
+    assert template_values(loaded(tmp_path), None)["keeps_open"] == ""
 
 
 def test_without_nginx_the_workers_get_the_port(tmp_path: Path) -> None:

@@ -391,8 +391,9 @@ def test_a_killed_process_comes_back(stack: RunningStack, name: str) -> None:
 
 def test_a_killed_nginx_worker_comes_back(stack: RunningStack) -> None:
     master = stack.pids()["nginx"]
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    os.kill(int(children[0]), signal.SIGKILL)
+    children = map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split())
+    worker = next(pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "nginx\n")
+    os.kill(worker, signal.SIGKILL)
     poll(lambda: answers(stack), 30)
 
 
@@ -539,8 +540,7 @@ def test_a_second_stack_beside_the_first_goes_without_a_trace(
                 upgrade = second.second_terminal().wsgiapp("upgrade")
                 assert (upgrade.returncode, upgrade.stdout) == (0, "all processes replaced\n"), upgrade.stderr
                 assert not set(second.pids().values()) & set(before.values())
-        # Seen once in some 25,000: an Nginx that ends closed a connection that it had accepted.
-        assert len(load.failures) <= 1 or not may_take_sockets(), load.failures[:5]
+        assert not load.failures or not may_take_sockets(), load.failures[:5]
         assert is_positive(fetch(text_url(second)).body)
         os.kill(second.pids()["nginx"], signal.SIGKILL)
     finally:

@@ -10,7 +10,7 @@ import pytest
 from wsgiapp.errors import DeadlineExceeded, Overloaded
 from wsgiapp.inference.admission import LARGE_COST, Admission, Concurrency, Share
 from wsgiapp.inference.call_options import CallOptions
-from wsgiapp.inference.lane import Lane, Room
+from wsgiapp.inference.lane import CATCH_UP, CATCH_UP_SECONDS, PAUSE_SECONDS, Lane, Room
 
 
 @dataclass
@@ -27,12 +27,16 @@ class Site:
 
     clock: Clock = field(default_factory=Clock)
     held: list[gevent.Greenlet] = field(default_factory=list)
+    full: int = 0
 
     def make(self, max_held: int = 12, initial: int = 100, **weights: float) -> Admission:
         weights = weights or {"a": 1.0, "b": 1.0}
         shares = [Share(name, weight, Concurrency(initial)) for name, weight in weights.items()]
-        self.room = Room(max_held, max_wait_seconds=1.0, clock=self.clock)
+        self.room = Room(max_held, max_wait_seconds=1.0, clock=self.clock, when_full=self.count_full)
         return Admission(self.room, shares)
+
+    def count_full(self) -> None:
+        self.full += 1
 
     def hold(self, lane: Lane, cost: float = 1.0, *, is_batch: bool = False, seconds: float = 50.0) -> "Held":
         held = Held(lane, cost, self.clock() + seconds, is_batch)
@@ -228,3 +232,34 @@ def test_what_is_left_of_a_deadline(timeout: float | None, spent: float, left: f
 def test_a_deadline_that_has_passed_before() -> None:
     with pytest.raises(DeadlineExceeded, match="before the request reached"):
         CallOptions(1.0, 1.5).seconds(10.0)
+
+
+def test_where_nothing_ends_more_is_held_and_nothing_is_overloaded(site: Site) -> None:
+    """The model server pauses, or the worker has just started and finds what waited while all were away."""
+    made = site.make(max_held=2)
+    first = [site.hold(made.lane("a")) for _ in range(2)]
+    assert isinstance(site.hold(made.lane("a")).error, Overloaded) and site.full == 1, "they may end at any moment"
+    site.clock.now += 1.5 * PAUSE_SECONDS
+    held = [*first, *(site.hold(made.lane("a")) for _ in range(2 * CATCH_UP - 2))]
+    assert not any(each.error for each in held) and site.full == 1
+    assert isinstance(site.hold(made.lane("a")).error, Overloaded) and site.full == 2
+    for each in held[1:]:
+        each.end()
+        each.greenlet.join()
+    more = [site.hold(made.lane("a")) for _ in range(3)]
+    assert not any(each.error for each in more), "it goes on for a while, until what waited is answered"
+    for each in (held[0], more[0]):  # the others begin in their places
+        each.end()
+        each.greenlet.join()
+    for _ in range(10):
+        site.clock.now += CATCH_UP_SECONDS / 8
+        short = site.hold(made.lane("b"))
+        short.end()
+        short.greenlet.join()
+    assert not site.hold(made.lane("b")).error
+    assert isinstance(site.hold(made.lane("a")).error, Overloaded), "as many as ever"
+    for each in more[1:]:
+        each.end()
+        each.greenlet.join()
+    site.room.catch_up()
+    assert not any(site.hold(made.lane("a")).error for _ in range(4))

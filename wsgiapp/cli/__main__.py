@@ -3,42 +3,27 @@
 import argparse
 import os
 import sys
+from importlib import import_module
+from types import ModuleType
 
 from wsgiapp import __version__
-from wsgiapp.cli import (
-    capacity,
-    container,
-    down,
-    keys,
-    logs,
-    models,
-    nginx,
-    render,
-    restart,
-    settings,
-    status,
-    up,
-    upgrade,
-    watchdog,
-)
-from wsgiapp.deployment import privileges
 from wsgiapp.errors import WsgiappError, with_cause
 
 COMMANDS = (
-    up,
-    down,
-    restart,
-    upgrade,
-    status,
-    logs,
-    models,
-    keys,
-    settings,
-    capacity,
-    render,
-    nginx,
-    container,
-    watchdog,
+    "up",
+    "down",
+    "restart",
+    "upgrade",
+    "status",
+    "logs",
+    "models",
+    "keys",
+    "settings",
+    "capacity",
+    "render",
+    "nginx",
+    "container",
+    "watchdog",
 )
 ON_STACK = ("up", "down", "restart", "upgrade", "status", "logs")
 UMASK = 0o027  # logs and configuration are for the stack's user and group
@@ -67,12 +52,14 @@ def _run(argv: list[str] | None) -> int:
     # What supervisord runs has been given its user already.
     is_root = os.geteuid() == 0 and "SUPERVISOR_ENABLED" not in os.environ
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
+    for command in _modules(sys.argv[1:] if argv is None else argv):
         command.add_parser(commands)
     try:
         arguments = parser.parse_args(argv)
         settings_now, notices = arguments.load()
         if argv is None and is_root and arguments.command in ON_STACK:
+            from wsgiapp.deployment import privileges
+
             notices += privileges.drop(settings_now, arguments.command, sys.argv[1:], os.environ)
         for notice in notices:
             print(f"wsgiapp: {notice}", file=sys.stderr)
@@ -83,6 +70,12 @@ def _run(argv: list[str] | None) -> int:
     finally:
         sys.stdout.flush()
     return exit_status
+
+
+def _modules(arguments: list[str]) -> list[ModuleType]:
+    """The sub-commands that are needed: while Nginx's launcher imports modules, nobody accepts connections."""
+    names = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
+    return [import_module(f"wsgiapp.cli.{name}") for name in names]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from wsgiapp.deployment import log_relay
 from wsgiapp.errors import SettingsError, StackError
+from wsgiapp.inference.waiting_room import WaitingRoom
 from wsgiapp.observability import logs
 from wsgiapp.settings.conversion import literal
 from wsgiapp.settings.schema import Settings
@@ -41,6 +43,18 @@ def find_nginx(settings: Settings) -> str | None:
             f"clients themselves"
         )
     return found
+
+
+def version(nginx: str) -> tuple[int, ...]:
+    """Its number, as (1, 22, 1); empty where the program does not say, as one that is made of Nginx does not."""
+    try:
+        said = subprocess.run(
+            [nginx, "-v"], stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_SECONDS
+        ).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = re.search(rb"\bnginx/(\d+)\.(\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def command(settings: Settings, nginx: str, configuration: Path) -> list[str]:
@@ -104,12 +118,27 @@ def exec_nginx(settings: Settings) -> None:
     nginx = find_nginx(settings)
     if nginx is None:
         raise StackError(f"{settings.nginx.binary}: no such program")
-    for pid in orphaned_workers(settings):
-        # Workers finish their requests and end. A master of which supervisord was killed would remove the new pid file.
-        os.kill(pid, signal.SIGKILL if pid == os.getpgid(pid) else signal.SIGQUIT)
+    _end_predecessor(settings)
+    WaitingRoom(settings).make()
     logs.never_wait(2)  # Nginx's workers write what goes wrong themselves
+    log_relay.put_before(1)
     inherited = {INHERITED: "0;"} if _is_listening(0) else {}
     os.execve(nginx, command(settings, nginx, settings.run / "nginx.conf"), {**os.environ, **inherited})
+
+
+def _end_predecessor(settings: Settings) -> None:
+    """Workers finish their requests and end. A master of which supervisord was killed would remove the new pid file. It
+    goes first: for each worker that ends it would start another one, which accepts connections for ever.
+    """
+    leader = master(settings)
+    if leader in orphaned_workers(settings):
+        with suppress(ProcessLookupError):
+            os.kill(leader, signal.SIGKILL)
+        while leader in orphaned_workers(settings):
+            time.sleep(POLL_SECONDS / 20)
+    for pid in orphaned_workers(settings):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGQUIT)
 
 
 def _is_listening(descriptor: int) -> bool:
@@ -121,17 +150,23 @@ def _is_listening(descriptor: int) -> bool:
         return False
 
 
+def master(settings: Settings) -> int:
+    """The process id in the pid file, which a master writes when it listens; 0 where there is none."""
+    try:
+        return int((settings.run / "nginx.pid").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 def orphaned_workers(settings: Settings) -> Iterator[int]:
     """Nginx's processes in the group of the master that wrote the pid file: supervisord made it a group's leader."""
-    try:
-        group = int((settings.run / "nginx.pid").read_text())
-    except (OSError, ValueError):
-        return
+    group = master(settings)
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             name, _, fields = (entry / "stat").read_text().partition("(")[2].rpartition(")")
         except OSError:
             continue
         # proc(5): after the name come the state, the parent's pid and the group's id
-        if name == "nginx" and int(fields.split()[2]) == group:
+        state, _, of_group, *_ = fields.split()
+        if name == "nginx" and state != "Z" and group and int(of_group) == group:
             yield int(entry.name)

@@ -185,17 +185,19 @@ def _needed(settings: Settings) -> Iterator[str]:
 
 
 def _hand_over(folder: Path, user: User) -> None:
-    """Change the owner of a folder and what is below it. No link is followed, whoever may have put it there."""
+    """Change the owner of a folder and what is below it. No link is followed, whoever may have put it there.
+
+    What is the user's already stays as it is: sockets that processes serve on have the group of those who ask them.
+    """
     for _, folders, files, descriptor in os.fwalk(folder, follow_symlinks=False):
         for name in (*folders, *files):
             with suppress(FileNotFoundError):
                 status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
                 # A file with a second name may be somebody else's, which was only linked to here.
-                if (status.st_uid, status.st_gid) != user[1:] and (
-                    stat.S_ISDIR(status.st_mode) or status.st_nlink == 1
-                ):
+                if status.st_uid != user.uid and (stat.S_ISDIR(status.st_mode) or status.st_nlink == 1):
                     os.chown(name, user.uid, user.gid, dir_fd=descriptor, follow_symlinks=False)
-    os.chown(folder, user.uid, user.gid, follow_symlinks=False)
+    if folder.lstat().st_uid != user.uid:
+        os.chown(folder, user.uid, user.gid, follow_symlinks=False)
 
 
 def _find(name: str) -> User | None:

@@ -287,12 +287,15 @@ class Stack:
             takeover.drain(self._settings, pids)
 
     def _all_serve(self) -> Callable[[], bool]:
-        """Whether the workers and the model server accept themselves, and not only others in their place."""
-        checks = [
-            self._serves(process.full_name) if process.group == WORKERS else partial(self._listens, process.full_name)
-            for process in self._processes()
-            if process.group in (WORKERS, "modelserver")
-        ]
+        """Whether workers, model server and Nginx accept themselves, and not only others in their place."""
+        checks: list[Callable[[], bool]] = []
+        for process in self._processes():
+            if process.group == WORKERS:
+                checks.append(self._serves(process.full_name))
+            elif process.name == NGINX:  # what supervisord runs is at first a launcher
+                checks.append(lambda: nginx.master(self._settings) == self._supervisor.process(NGINX).pid)
+            elif process.name == "modelserver":
+                checks.append(partial(self._listens, process.full_name))
         return lambda: all(check() for check in checks)
 
     def _listens(self, name: str) -> bool:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from wsgiapp.deployment import process_state
+from wsgiapp.deployment.nginx import orphaned_workers
 from wsgiapp.deployment.processes import end_processes, orphaned_processes
 from wsgiapp.settings.schema import Settings
 
@@ -42,8 +43,11 @@ def keep_metrics(settings: Settings) -> None:
 
 
 def left_behind(settings: Settings, supervisord: int) -> list[int]:
-    """The processes of a supervisord that was killed; of Nginx none, whose launcher has the others drain."""
-    return [pid for pid in orphaned_processes(settings) if not process_state.descends(pid, supervisord)]
+    """The processes of a supervisord that was killed; of Nginx none, whose launcher has the others drain: until then
+    the pid file is theirs, and at a SIGTERM they would close connections whose requests they have read.
+    """
+    others = set(orphaned_processes(settings)) - set(orphaned_workers(settings))
+    return [pid for pid in others if not process_state.descends(pid, supervisord)]
 
 
 def drain(settings: Settings, pids: Sequence[int]) -> None:

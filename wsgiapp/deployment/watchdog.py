@@ -13,6 +13,7 @@ from wsgiapp.deployment.model_server_watch import ModelServerWatch
 from wsgiapp.deployment.process_state import STOPPED
 from wsgiapp.deployment.silence import Key, Silence
 from wsgiapp.deployment.worker_watch import WorkerWatch
+from wsgiapp.inference.waiting_room import WaitingRoom
 from wsgiapp.settings.schema import Settings
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Watchdog:
         self._settings = settings
         self._workers = WorkerWatch(settings)
         self._model_server = ModelServerWatch(settings)
+        self._waiting_room = WaitingRoom(settings)
 
     def run(self) -> None:
         """Watch, without an end."""
@@ -51,11 +53,9 @@ class Watchdog:
 
     def round(self, seconds: float) -> None:
         """Look at everybody once; `seconds` have passed since the last time."""
-        try:
-            supervisord = int((self._settings.run / "supervisord.pid").read_text())
-        except (OSError, ValueError):
-            return
-        if process_state.state(supervisord) in ("", "Z", STOPPED):
+        self._waiting_room.reopen()
+        supervisord = self._supervisord()
+        if not supervisord or process_state.state(supervisord) == STOPPED:
             return
         for key in self._workers.hung(seconds, supervisord):
             _replace(key, self._workers.silence, signal.SIGKILL)
@@ -63,6 +63,14 @@ class Watchdog:
         number = signal.SIGTERM if self._settings.app.backend == "container" else signal.SIGKILL
         for key in self._model_server.hung(seconds, supervisord):
             _replace(key, self._model_server.silence, number)
+
+    def _supervisord(self) -> int:
+        """Its process id; 0 where there is none."""
+        try:
+            pid = int((self._settings.run / "supervisord.pid").read_text())
+        except (OSError, ValueError):
+            return 0
+        return 0 if process_state.state(pid) in ("", "Z") else pid
 
 
 def _replace(key: Key, silence: Silence, number: signal.Signals) -> None:

@@ -89,6 +89,10 @@ class DataPlane:
             route.warm_up()
             self._warm.add(name)
 
+    def catch_up(self) -> None:
+        """Expect what has waited while there was no worker."""
+        self._room.catch_up()
+
     def split_key(self, model: str) -> str | None:
         """The header by which a model's clients are told apart; empty: their address tells; `None`: they are not."""
         route = self._routes.get(model)

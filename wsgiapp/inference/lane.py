@@ -14,20 +14,52 @@ from wsgiapp.observability.metrics import REJECTED_REQUESTS
 # and so much of the longest wait, for them to be rejected first.
 BATCH_SHARE = 0.75
 BATCH_WAIT_SHARE = 0.5
+# Many times what a usual call takes, under overload, too; how many times as many are held then, and for how long.
+PAUSE_SECONDS = 0.5
+CATCH_UP = 8
+CATCH_UP_SECONDS = 2.0
 WAITED = "the deadline passed while the request waited for its turn"
 
 
 class Room:
     """What the lanes of a worker share: `held` requests are in flight or wait, `max_held` is the limit of that.
 
-    `max_wait_seconds`: what a request may wait for its turn at most.
+    `max_wait_seconds`: what a request may wait for its turn at most. `when_full` is called when there is no room.
+
+    Where none of them has ended for a while, there is no overload: the model server pauses, or the worker has just
+    started, and finds what has waited while all were away. For a time it holds several times as many then.
     """
 
-    def __init__(self, max_held: int, max_wait_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_held: int,
+        max_wait_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        when_full: Callable[[], None] = lambda: None,
+    ) -> None:
         self.held = 0
         self.max_held = max_held
         self.max_wait_seconds = max_wait_seconds
         self.clock = clock
+        self.moved_at = clock()  # when a request ended last, or the first one came
+        self._when_full = when_full
+        self._more_until = self.moved_at
+
+    def catch_up(self) -> None:
+        """From now on hold more for a time."""
+        self._more_until = self.clock() + CATCH_UP_SECONDS
+
+    def is_full(self) -> bool:
+        """Whether one more would be too many."""
+        if self.held < self.max_held:
+            return False
+        now = self.clock()
+        if now > self.moved_at + PAUSE_SECONDS:
+            self.catch_up()
+        if now < self._more_until and self.held < self.max_held * CATCH_UP:
+            return False
+        self._when_full()
+        return True
 
 
 class Lane:
@@ -83,6 +115,8 @@ class Lane:
         if not is_free or self._queue or room.held >= room.max_held:
             self._make_room(deadline - now, is_batch)
             is_free = is_free and not self._queue
+        if not room.held:
+            room.moved_at = now
         room.held += 1
         if is_free:
             if not self.inflight:
@@ -100,6 +134,10 @@ class Lane:
         if error is None or error is DeadlineExceeded:
             now = room.clock()
             self.limit.ended(now, now - began, cost, inflight, is_full)
+            if error is None:
+                if now > room.moved_at + PAUSE_SECONDS:
+                    room.catch_up()
+                room.moved_at = now
         room.held -= 1
         self.inflight = inflight - 1
         if is_full:
@@ -109,7 +147,7 @@ class Lane:
         """Raise `Overloaded`, unless there is room for one more request, or that of one that may wait."""
         room = self._room
         wait = self.predicted_wait(is_batch=is_batch)
-        if room.held >= room.max_held and self.inflight + self.waiting >= self.share:
+        if self.inflight + self.waiting >= self.share and room.is_full():
             if is_batch or not self._reject_batch():
                 raise self._overloaded("full", f"{room.held} predictions are in flight; try again in a moment", wait)
             return

@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 
 import pytest
 
 from bench.cases import Case, ConstantCase, post_json
-from bench.loadgen import run
+from bench.loadgen import KEPT_CLOSED, run
 from bench.outcome import Load, Outcome
 from support.processes import free_port
 
@@ -181,6 +182,17 @@ def test_a_connection_that_is_closed_in_the_middle() -> None:
     with served(sends(answer()[:-3], keeps=False)) as server:
         outcome = measured(server.port)
     assert outcome.right == 0 and set(outcome.errors) == {"closed"}
+
+
+def test_a_kept_connection_that_is_closed_instead_of_an_answer_is_told_apart() -> None:
+    """A service may close it just when a request is under way; one that closed it before is not asked on it."""
+    turns = cycle([True, False])
+    with served(lambda connection: next(turns) and connection.sendall(answer()) is None) as server:
+        outcome = run(closed(server.port, connections=1, warm_up_seconds=0.0, seconds=1.0), CASES)
+    assert set(outcome.errors) == {KEPT_CLOSED} and outcome.right > 2
+    with served(sends(answer(), keeps=False)) as server:
+        outcome = run(closed(server.port, connections=1, warm_up_seconds=0.0, rate=50.0, seconds=1.0), CASES)
+    assert not outcome.errors and outcome.right > 10
 
 
 def test_nobody_listens() -> None:
