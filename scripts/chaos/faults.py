@@ -76,7 +76,7 @@ def _stop_model_server(target: Target) -> None:
 def _pause_model_server(target: Target) -> None:
     pid = target.model_server
     kill([pid], signal.SIGSTOP)
-    time.sleep(2)
+    time.sleep(0.3)
     kill([pid], signal.SIGCONT)
 
 
@@ -162,7 +162,7 @@ FAULTS = (
     Fault("Nginx reload (SIGHUP)", "Nginx 重新加载（SIGHUP）", _reload_nginx),
     Fault("kill -9 of the model server", "kill -9 模型服务器", _kill_model_server, limit=None, seconds=20),
     Fault("supervisorctl restart modelserver", "supervisorctl restart modelserver", _restart_model_server, None, 20),
-    Fault("the model server stands still for 2 s", "模型服务器停顿 2 秒", _pause_model_server),
+    Fault("the model server stands still for 0.3 s", "模型服务器停顿 0.3 秒", _pause_model_server),
     Fault("SIGSTOP of the model server: it hangs", "SIGSTOP 模型服务器（挂起）", _stop_model_server, None, 25),
     Fault(
         "kill -9 of supervisord, then `wsgiapp up`", "kill -9 supervisord，再 `wsgiapp up`", _kill_supervisord, 0, 20

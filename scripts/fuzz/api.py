@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import select
 import socket
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from fuzz.requests import Request, Requests
 
 CONNECTIONS = 8
 SECONDS_A_REQUEST = 30.0
-# After these the other end is told that no more comes: of what was damaged, a server may wait for the rest.
+# Of what was damaged, a server may wait for the rest, or for the next one.
 DAMAGED_SECONDS = 1.0
 # Of problems that begin alike one is told.
 KIND_CHARS = 40
@@ -38,21 +37,23 @@ class Findings:
         self._kinds: set[str] = set()
 
     def judge(self, request: Request, answer: bytes, seconds: float) -> None:
-        """Look at one answer; none is right only for a request that is not whole."""
+        """Look at one answer. To a damaged request only failures say something: it may be two requests, one of HTTP/0.9,
+        or the beginning of one.
+        """
         answer = answer.removeprefix(CONTINUE)
         status = STATUS.match(answer)
         self.statuses[status[1].decode() if status else "none"] += 1
         head, _, body = answer.partition(b"\r\n\r\n")
         wrong = ""
-        if seconds > SECONDS_A_REQUEST:
-            wrong = f"no whole answer in {seconds:.0f} s"
-        elif status is None and not (answer or request.is_whole):
+        if b" 500 " in answer[:13] or any(trace in answer for trace in TRACES):
+            wrong = f"{answer[9:12].decode('latin-1')}: {body[:300]!r}"
+        elif not request.is_whole:
             pass
+        elif seconds > SECONDS_A_REQUEST:
+            wrong = f"no whole answer in {seconds:.0f} s"
         elif status is None:
             wrong = f"no answer: {answer[:100]!r}"
-        elif status[1] == b"500" or any(trace in body for trace in TRACES):
-            wrong = f"{status[1].decode()}: {body[:300]!r}"
-        elif request.is_whole and request.sent.startswith(b"HEAD ") and body:
+        elif request.sent.startswith(b"HEAD ") and body:
             wrong = f"HEAD with a body: {body[:100]!r}"
         elif status[1] >= b"400" and body and not _is_error(head, body):
             wrong = f"{status[1].decode()}: not an error in JSON: {head[:200]!r} {body[:200]!r}"
@@ -100,8 +101,8 @@ def _answer(connection: socket.socket, is_whole: bool = True) -> bytes:
     """All that comes until the other end closes."""
     pieces = []
     with suppress(OSError):
-        if not is_whole and not select.select([connection], [], [], DAMAGED_SECONDS)[0]:
-            connection.shutdown(socket.SHUT_WR)
+        if not is_whole:
+            connection.settimeout(DAMAGED_SECONDS)
         while piece := connection.recv(65536):
             pieces.append(piece)
     return b"".join(pieces)
