@@ -25,5 +25,7 @@ def test_a_peer_s_nginx_is_the_stack_s_without_its_limit(tmp_path: Path) -> None
     text = Peer(RECIPES[0], tmp_path / "peer", stack)._nginx_configuration("127.0.0.1:1")
     assert "max_conns=" in stack.nginx_configuration()
     assert "max_conns=" not in text
-    assert text.count('server "127.0.0.1:1"') == stack.nginx_configuration().count("/run/app")
+    assert text.count('server "127.0.0.1:1"') == sum(
+        stack.nginx_configuration().count(f"/run/{name}") for name in ("app", "waiting.sock")
+    )
     assert str(stack.home) not in text
