@@ -37,7 +37,7 @@ class Findings:
         self._kinds: set[str] = set()
 
     def judge(self, request: Request, answer: bytes, seconds: float) -> None:
-        """Look at one answer. To a damaged request only failures say something: it may be two requests, one of HTTP/0.9,
+        """Look at one answer. To a damaged request only failures say something: it may be two, one of HTTP/0.9,
         or the beginning of one.
         """
         answer = answer.removeprefix(CONTINUE)
