@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterable
 
-# For a process that a signal has stopped: nothing else explains its silence.
-STOPPED_SECONDS = 0.5
+# For a process that a signal has stopped: nothing else explains its silence. Who stops it for a moment, to look at it,
+# takes less; the model server is asked once a second.
+STOPPED_SECONDS = 1.5
 MAX_PAUSE_SECONDS = 120.0
 # Whatever has lived for so long since it was replaced starts afresh.
 FORGET_SECONDS = 600.0
