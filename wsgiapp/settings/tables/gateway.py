@@ -57,7 +57,7 @@ class App:
     watchdog_seconds: float = setting(
         3.0,
         "seconds after which a worker whose event loop stands still is killed and started anew, with its stacks in the "
-        "log; a model server that does not answer gets ten times as long, and what a signal has stopped half a second; "
+        "log; a model server that does not answer gets ten times as long, and what a signal has stopped 1.5 s; "
         "0: nobody watches",
         DOWN_AND_UP,
         Range(1, MAX_SECONDS, zero=True),
