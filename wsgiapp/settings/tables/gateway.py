@@ -303,9 +303,8 @@ class Limits:
         Range(1, MAX_NGINX_NUMBER),
     )
     queue_seconds: float = setting(
-        0.6,
-        "seconds that a prediction may wait for its turn in a worker; where more is predicted, 503 comes at once: who "
-        "waits for an answer goes after a second or so, and the call takes its time, too",
+        1.0,
+        "seconds that a prediction may wait for its turn in a worker; where more is predicted, 503 comes at once",
         RESTART,
         Range(0.001, MAX_SECONDS),
     )
