@@ -26,6 +26,8 @@ NAME = "audit.log"
 MODE = 0o640
 MAX_TEXT = 200
 MAX_MEMBERS = 50
+# A write of a line takes microseconds.
+SETTLE_SECONDS = 0.005
 
 
 class Actor(NamedTuple):
@@ -93,8 +95,7 @@ class AuditLog:
         descriptor = open_owned(self.path, os.O_RDWR | os.O_APPEND, MODE)
         try:
             line = _line(facts)
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a full disk cut the line before off
+            if _is_cut_off(descriptor):
                 line = b"\n" + line
             written = os.write(descriptor, line)  # at the end, whoever else writes (O_APPEND)
             if written < len(line):
@@ -123,6 +124,17 @@ class AuditLog:
                     self.path.unlink()
             finally:
                 os.close(descriptor)
+
+
+def _is_cut_off(descriptor: int) -> bool:
+    """Whether a full disk cut the last line off. One that another process is writing just now grows to its end."""
+    seen = -1
+    while (size := os.fstat(descriptor).st_size) != seen:
+        if not size or os.pread(descriptor, 1, size - 1) == b"\n":
+            return False
+        seen = size
+        time.sleep(SETTLE_SECONDS)
+    return True
 
 
 def _line(facts: dict[str, Any]) -> bytes:
